@@ -1,0 +1,137 @@
+"""The catalogue of every metric that Perjoule's programs expose: one row each, and the only place a name is written.
+
+Conventions: base units, ``_total`` on counters, labels are identity only, a value that is unknown is absent (never 0,
+never the last one), model names and driver versions on ``_info``. ``docs/metrics.md`` is generated from these rows, and
+a test holds them against what the programs really expose. The catalogue does not know how a value comes about.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Kind(StrEnum):
+    """Prometheus metric type."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Program(StrEnum):
+    """Which program exposes a metric."""
+
+    EXPORTER = "gpu-energy-exporter"
+    SERVER = "inference-server"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric family: full exposed name (``_total`` included), type, label names, help text, who exposes it.
+
+    ``buckets`` are the upper bounds of a histogram, without ``+Inf``.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    program: Program
+    buckets: tuple[float, ...] = ()
+
+
+_GPU = ("gpu", "uuid")
+_CPU = ("package", "zone")
+_TASK = ("task", "model")
+_READ_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_BATCH_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+
+
+def _exporter(name: str, kind: Kind, labels: tuple[str, ...], text: str, buckets: tuple[float, ...] = ()) -> Metric:
+    return Metric(name, kind, labels, text, Program.EXPORTER, buckets)
+
+
+def _server(name: str, kind: Kind, labels: tuple[str, ...], text: str, buckets: tuple[float, ...] = ()) -> Metric:
+    return Metric(name, kind, labels, text, Program.SERVER, buckets)
+
+
+_CATALOGUE = (
+    # The board's energy and power.
+    _exporter("gpu_energy_joules_total", Kind.COUNTER, _GPU,
+              "Energy of the board since the exporter first saw it, in joules; monotone over driver resets."),
+    _exporter("gpu_energy_timestamp_seconds", Kind.GAUGE, _GPU,
+              "Unix time at which the energy counter last moved, so that (energy, time) pairs are exact."),
+    _exporter("gpu_energy_integrated_joules_total", Kind.COUNTER, _GPU,
+              "The same energy as the integral of power samples, to hold against the counter."),
+    _exporter("gpu_energy_update_interval_seconds", Kind.GAUGE, _GPU,
+              "Inferred interval between two updates of the energy counter."),
+    _exporter("gpu_energy_resets_total", Kind.COUNTER, _GPU, "Times the driver's energy counter went backwards."),
+    _exporter("gpu_power_watts", Kind.GAUGE, _GPU, "Instant power of the board, in watts."),
+    _exporter("gpu_power_average_watts", Kind.GAUGE, _GPU, "Power as the driver averages it (about 1 s), in watts."),
+    _exporter("gpu_power_max_watts", Kind.GAUGE, _GPU, "Highest instant power of the last 15 s, in watts."),
+    _exporter("gpu_power_min_watts", Kind.GAUGE, _GPU, "Lowest instant power of the last 15 s, in watts."),
+    _exporter("gpu_power_limit_watts", Kind.GAUGE, _GPU, "Enforced power limit, in watts."),
+    _exporter("gpu_utilization_ratio", Kind.GAUGE, _GPU, "Share of time in which a kernel ran, 0 to 1."),
+    _exporter("gpu_memory_used_bytes", Kind.GAUGE, _GPU, "Device memory in use, in bytes."),
+    _exporter("gpu_memory_total_bytes", Kind.GAUGE, _GPU, "Device memory, in bytes."),
+    _exporter("gpu_temperature_celsius", Kind.GAUGE, _GPU, "Temperature of the GPU, in degrees Celsius."),
+    _exporter("gpu_clock_hertz", Kind.GAUGE, (*_GPU, "domain"), "Current clock of the domain, in hertz."),
+    _exporter("gpu_throttled_seconds_total", Kind.COUNTER, (*_GPU, "reason"),
+              "Time in which the clocks were held down for this reason, in seconds."),
+    _exporter("gpu_info", Kind.GAUGE, (*_GPU, "name", "vendor", "driver", "pci_bus_id", "method", "scope"),
+              "Identity of the GPU and how its energy comes about; always 1."),
+    _exporter("gpu_emissions_grams_total", Kind.COUNTER, _GPU,
+              "CO2e of the board's energy at the intensity and PUE of the time of use, in grams."),
+    # Health of the reading itself.
+    _exporter("gpu_up", Kind.GAUGE, _GPU, "1 if the last reading of the GPU succeeded and is fresh, else 0."),
+    _exporter("gpu_read_duration_seconds", Kind.HISTOGRAM, _GPU, "Time that one reading took.", _READ_BUCKETS),
+    _exporter("gpu_sample_age_seconds", Kind.GAUGE, _GPU, "Age of the last reading of the GPU, in seconds."),
+    _exporter("gpu_samples_total", Kind.COUNTER, (*_GPU, "outcome"), "Readings of the GPU by outcome."),
+    # CPU packages.
+    _exporter("cpu_energy_joules_total", Kind.COUNTER, _CPU,
+              "Energy of the CPU package since the exporter first saw it, in joules; cpu_info says by which method."),
+    _exporter("cpu_energy_timestamp_seconds", Kind.GAUGE, _CPU,
+              "Unix time of the reading behind the energy, so that (energy, time) pairs are exact."),
+    _exporter("cpu_info", Kind.GAUGE, (*_CPU, "method"), "How the package's energy comes about; always 1."),
+    _exporter("cpu_emissions_grams_total", Kind.COUNTER, _CPU,
+              "CO2e of the package's energy at the intensity and PUE of the time of use, in grams."),
+    # Factors.
+    _exporter("grid_carbon_intensity_grams_per_kwh", Kind.GAUGE, ("zone", "provider", "basis"),
+              "Carbon intensity of electricity in use, in gCO2e per kWh."),
+    _exporter("grid_carbon_intensity_timestamp_seconds", Kind.GAUGE, ("zone", "provider", "basis"),
+              "Unix time that the carbon intensity is of; for a yearly average, the end of the year."),
+    _exporter("datacenter_pue_ratio", Kind.GAUGE, (), "Power usage effectiveness applied to emissions."),
+    # The server.
+    _server("inference_requests_total", Kind.COUNTER, (*_TASK, "outcome"), "Requests by how they ended."),
+    _server("inference_request_seconds", Kind.HISTOGRAM, _TASK, "Time from a request's arrival to its answer.",
+            _LATENCY_BUCKETS),
+    _server("inference_queue_seconds", Kind.HISTOGRAM, _TASK, "Time that a request waited for the device.",
+            _LATENCY_BUCKETS),
+    _server("inference_batch_seconds", Kind.HISTOGRAM, _TASK, "Time that a batch held the device.", _LATENCY_BUCKETS),
+    _server("inference_batch_size", Kind.HISTOGRAM, _TASK, "Requests in a batch.", _BATCH_BUCKETS),
+    _server("inference_tokens_total", Kind.COUNTER, (*_TASK, "kind"), "Tokens read, written, and spent on padding."),
+    _server("inference_work_units_total", Kind.COUNTER, (*_TASK, "unit"), "Functional units of work answered."),
+    _server("inference_queue_depth", Kind.GAUGE, _TASK, "Requests that wait for the device now."),
+    _server("inference_in_flight", Kind.GAUGE, _TASK, "Requests accepted and not yet answered."),
+    _server("inference_device_busy_seconds_total", Kind.COUNTER, (*_TASK, "device"),
+            "Time that batches of this task held the device, in seconds."),
+    _server("inference_model_info", Kind.GAUGE, (*_TASK, "device", "dtype", "revision", "weights"),
+            "What is served and where it runs; always 1."),
+    # Both.
+    Metric("perjoule_build_info", Kind.GAUGE, ("version", "program"), "Program version; always 1.", Program.BOTH),
+)  # fmt: skip
+
+CATALOGUE: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _CATALOGUE})
+"""Every metric by its full name. ``process_*`` of client_python's process collector comes beside them."""
+
+REQUEST_OUTCOMES = ("ok", "invalid", "too_large", "busy", "expired", "cancelled", "draining", "error")
+"""Values of ``outcome`` of ``inference_requests_total``; every request ends in exactly one."""
+
+TOKEN_KINDS = ("input", "output", "padding")
+"""Values of ``kind`` of ``inference_tokens_total``."""
+
+METHODS = ("counter", "integrated", "estimated", "simulated", "replayed")
+"""Values of ``method`` of ``gpu_info`` and ``cpu_info``: how a device's joules come about."""

@@ -1,0 +1,1 @@
+"""perjoule_server."""

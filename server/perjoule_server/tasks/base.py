@@ -1,0 +1,116 @@
+"""What a task is to the rest of the server: four small values and one protocol.
+
+A request passes through three stages, each on a thread of its own kind: ``prepare`` (a worker thread: tokenise, decode
+media, check limits), ``run`` (the one device thread: a whole batch), ``finish`` (a worker thread: decode, shape the
+reply). The stages hand each other opaque values; batching looks only at ``Prepared.length`` and ``Prepared.key``.
+Knows nothing of HTTP, queues or energy.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRequest:
+    """One request as the client wrote it, its outer shape already checked.
+
+    Attributes:
+        inputs: the JSON value of ``inputs`` (a string or an object, as the task's schema says); None for media tasks.
+        parameters: the JSON object ``parameters``, possibly empty; values unchecked.
+        media: raw bytes of the image or audio for media tasks (base64 already decoded), else None.
+    """
+
+    inputs: Any
+    parameters: Mapping[str, Any]
+    media: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request ready for the device.
+
+    Attributes:
+        payload: opaque to everything but the task (token ids, pixel values, …; on the CPU).
+        length: length in tokens (or patches, frames) that padding and the token budget count.
+        key: only requests with equal keys may share a batch (generation lengths, image size, steps).
+        input_tokens: real tokens read, without padding; 0 where the input is no text.
+    """
+
+    payload: Any
+    length: int
+    key: Hashable = None
+    input_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RawOutput:
+    """What the device gave for one request of a batch, moved to the CPU.
+
+    Attributes:
+        payload: opaque to everything but the task.
+        padding_tokens: padding computed for this request's row.
+    """
+
+    payload: Any
+    padding_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The finished reply of one request.
+
+    Attributes:
+        output: a JSON-serialisable value, or bytes when ``media_type`` is not JSON.
+        output_tokens: tokens written, 0 where the output is no text.
+        work_units: amount of the workload's unit (1 inference, output tokens, images, seconds of audio).
+        media_type: Content-Type of the reply.
+    """
+
+    output: Any
+    output_tokens: int = 0
+    work_units: float = 1.0
+    media_type: str = "application/json"
+
+
+class Task(Protocol):
+    """A loaded model that serves one workload. ``run`` is only ever called from the device thread."""
+
+    @property
+    def max_batch(self) -> int:
+        """The largest batch that ``run`` accepts."""
+
+    def prepare(self, request: TaskRequest) -> Prepared:
+        """Check, tokenise or decode one request.
+
+        Raises:
+            InvalidInputError: wrong type, empty, not an image, over a limit of the model (422).
+            TooLargeError: decoded pixels or seconds over the server's limit (413).
+        """
+
+    def run(self, batch: Sequence[Prepared]) -> Sequence[RawOutput]:
+        """Compute a batch; one output per request, in order."""
+
+    def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
+        """Turn one output into the reply that the task's schema prescribes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What to load for one workload.
+
+    Attributes:
+        id: the model id that clients and labels use, e.g. ``tiny/summarization``.
+        task: workload id.
+        source: folder or hub repository that ``from_pretrained`` reads.
+        revision: hub revision, ``local`` for a folder.
+        weights: ``tiny``, ``packaged``, ``hub`` or ``architecture``.
+        options: task-specific settings (label names, prompt template, …).
+    """
+
+    id: str
+    task: str
+    source: str
+    revision: str
+    weights: str
+    options: Mapping[str, Any] = field(default_factory=dict)
