@@ -22,8 +22,8 @@ ENERGY_SCORE = "AI Energy Score (Feb 2025)"
 
 STUDY_CAVEATS = (
     (
-        "Boundary: the study's published energy is eight GPUs (seven idle, about 55 W each) plus a modelled RAM constant"
-        " of 430.8 W and a CPU constant of 42.5 W; the GPU at work is a quarter to an eighth of it."
+        "Boundary: the study's published energy is eight GPUs (seven idle, about 55 W each) plus a modelled RAM"
+        " constant of 430.8 W and a CPU constant of 42.5 W; the GPU at work is a quarter to an eighth of it."
     ),
     "CO2: the study's logs used 138.75 g/kWh, not the 297.6 in its text (1,594 g ÷ 11.49 kWh = 138.7).",
     (
