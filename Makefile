@@ -1,0 +1,48 @@
+# make demo   the whole loop on this machine: exporter, server, Prometheus if it is there, loadgen, and the table
+# make test   the tests        make check   ruff, mypy, import-linter, generated files        make clean
+# Each sets itself up on the first call (a .venv in this folder) and does not reinstall on the next.
+
+PYTHON ?= python3
+METER ?= auto
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+QUIET := $(shell test -t 2 || echo --quiet)
+
+.PHONY: demo test check format generate clean
+.DEFAULT_GOAL := demo
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Perjoule needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Setting up $(VENV) (torch and transformers are large: a few minutes, once) ..." >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install $(QUIET) --disable-pip-version-check -c constraints.txt --group dev -e '.[all]'
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python deploy/demo.py --meter $(METER)
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate_metrics.py --check
+	$(BIN)/perjoule-grafana generate --check
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: $(STAMP)
+	$(BIN)/python docs/generate_metrics.py
+	$(BIN)/perjoule-grafana generate
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis runs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
