@@ -1,0 +1,49 @@
+"""``make demo`` as a person runs it, on one workload."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "PERJOULE_TEST_MARK"
+
+pytestmark = pytest.mark.slow
+
+
+def running_with(mark: str) -> list[str]:
+    """Return the command lines of running processes that inherited the mark in their environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):  # it ended while we looked
+                if mark.encode() in (entry / "environ").read_bytes():
+                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+def test_demo_prints_the_table_on_other_ports_and_leaves_nothing_running() -> None:
+    """With its port taken the demo takes another and says so, bannered as simulated, and stops all it started."""
+    mark = uuid.uuid4().hex
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # somebody's exporter has it already, which serves as well
+            taken.bind(("127.0.0.1", 10101))
+            taken.listen()
+        ended = subprocess.run(
+            [sys.executable, ROOT / "deploy/demo.py", "--meter", "simulated", "--task", "text-classification"],
+            capture_output=True, text=True, timeout=115, check=False, env=os.environ | {MARK: mark},
+        )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "port 10101 is taken: exporter listens on" in ended.stderr
+    assert "SIMULATED" in ended.stderr
+    assert "SIMULATED" in ended.stdout
+    assert "FRA" in ended.stdout
+    row = next(line for line in ended.stdout.splitlines() if "text" in line and "classification" in line)
+    assert "VALID" in row.upper()
+    assert running_with(mark) == []
