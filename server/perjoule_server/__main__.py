@@ -1,0 +1,43 @@
+"""``inference-server``: reads the command line, picks device and models, and serves until a signal."""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+from perjoule.errors import MissingExtraError, PerjouleError
+from perjoule_server.config import ServerConfig, from_arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    try:
+        config = from_arguments(argv)
+        _serve(config)
+    except PerjouleError as error:
+        print(f"inference-server: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _serve(config: ServerConfig) -> None:
+    try:
+        import torch
+
+        from perjoule_server import energy, models, program
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("perjoule"):
+            raise
+        raise MissingExtraError("inference-server", "server", error.name or "?") from error
+    program.set_up_logging(config.log_level)
+    specs = models.profile(config.models, config.tasks)
+    with program.listen(config.host, config.port) as listener:
+        torch.set_num_threads(config.torch_threads)
+        device = energy.resolve(config.device, config.energy_device)
+        host, port = listener.getsockname()[:2]
+        print(f"inference-server on http://{host}:{port}, {len(specs)} models on {device.torch} ({device.name})",
+              file=sys.stderr, flush=True)  # fmt: skip
+        program.Process(config, specs, device.name).run(listener, partial(models.load, device=device.torch))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,223 @@
+"""Which requests share a batch: bounded lanes, the choice of a batch, and what to do with one that fails.
+
+A lane holds the prepared requests of one model. The oldest head of all lanes is served first; its batch takes requests
+of the same lane with an equal key, nearest in length to the head, while ``longest × (n + 1)`` stays within the token
+budget. Nothing waits for company: a batch is what is there when the device is free. The functions at the top are pure;
+``Lanes`` adds the one lock between the event loop, which puts, and the device thread, which takes. Knows nothing of
+HTTP, metrics or how a task computes.
+"""
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from perjoule.errors import BusyError, UnavailableError
+from perjoule_server.tasks.base import Prepared
+
+RECENT = 0.2
+"""Weight of the newest batch in a lane's seconds per request: the last ten batches make up nine tenths of it."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def choose(queue: Sequence[Prepared], max_batch: int, token_budget: int) -> list[int]:
+    """Return the indices into ``queue`` (ascending, the head first) that make up the next batch.
+
+    The head is always in, alone if it is over the budget by itself. Nearest lengths to the head's come first, and among
+    equals the older ones.
+    """
+    if not queue:
+        return []
+    head = queue[0]
+    mates = [index for index in range(1, len(queue)) if queue[index].key == head.key] if max_batch > 1 else []
+    mates.sort(key=lambda index: abs(queue[index].length - head.length))  # stable, so older first among equals
+    chosen, longest = [0], head.length
+    for index in mates:
+        if len(chosen) >= max_batch:
+            break
+        longest_with = max(longest, queue[index].length)
+        if longest_with * (len(chosen) + 1) <= token_budget:
+            chosen.append(index)
+            longest = longest_with
+    return sorted(chosen)
+
+
+def retry_after(backlog: Iterable[tuple[int, float]]) -> float:
+    """Return whole seconds, at least 1, in which ``(depth, seconds per request)`` of all lanes would be worked off."""
+    return max(1.0, float(math.ceil(sum(depth * seconds for depth, seconds in backlog))))
+
+
+def run_apart(run: Callable[[Sequence[T]], Sequence[R]], batch: Sequence[T]) -> list[R | Exception]:
+    """Run a batch; where it fails run its halves, so that a request that cannot be computed fails alone.
+
+    One poison request among n costs about 2·log2(n) further runs. What is no ``Exception`` passes through.
+    """
+    try:
+        outputs = list(run(batch))
+        _check_count(outputs, batch)
+    except Exception as error:  # noqa: BLE001 (the edge to a model: whatever it raises belongs to these requests)
+        if len(batch) == 1:
+            return [error]
+        middle = len(batch) // 2
+        return run_apart(run, batch[:middle]) + run_apart(run, batch[middle:])
+    return [*outputs]
+
+
+def _check_count(outputs: Sequence[object], batch: Sequence[object]) -> None:
+    if len(outputs) != len(batch):
+        raise ValueError(f"{len(outputs)} outputs for {len(batch)} requests")
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A prepared request in a lane.
+
+    Attributes:
+        prepared: what the device gets.
+        queued: when it began to wait, on the lanes' clock; the oldest head goes first.
+        deadline: when nobody wants the answer any more, on the same clock.
+        ticket: whatever its owner needs to answer it.
+    """
+
+    prepared: Prepared
+    queued: float
+    deadline: float
+    ticket: Any = None
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """The queue of one model; changed by its ``Lanes`` only.
+
+    Attributes:
+        name: what the model is called in messages.
+        max_batch: most requests of a batch.
+        token_budget: most tokens of a batch, padding included.
+        limit: most requests that wait, those still being prepared included.
+        preparing: places reserved for requests that are not prepared yet.
+        seconds_per_request: device time of a request in recent batches, 0 before the first.
+    """
+
+    name: str
+    max_batch: int
+    token_budget: int
+    limit: int
+    queue: deque[Job] = field(default_factory=deque)
+    preparing: int = 0
+    seconds_per_request: float = 0.0
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait, those being prepared included."""
+        return self.preparing + len(self.queue)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the device thread takes: jobs to compute (perhaps none) and jobs whose deadline passed in the queue."""
+
+    lane: Lane
+    jobs: tuple[Job, ...]
+    expired: tuple[Job, ...]
+
+
+class Lanes:
+    """All lanes of one device. Any thread may call any method."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lanes: list[Lane] = []
+        self._changed = threading.Condition(threading.Lock())
+        self._closed = False
+        self._abandoned = False
+
+    def add(self, lane: Lane) -> None:
+        """Serve one more lane."""
+        with self._changed:
+            self._lanes.append(lane)
+
+    def reserve(self, lane: Lane) -> None:
+        """Keep a place for a request that is about to be prepared.
+
+        Raises:
+            BusyError: the lane is full.
+            UnavailableError: the lanes are closed.
+        """
+        with self._changed:
+            if self._closed:
+                raise UnavailableError("the server is shutting down")
+            if lane.depth >= lane.limit:
+                seconds = retry_after((each.depth, each.seconds_per_request) for each in self._lanes)
+                raise BusyError(f"{lane.depth} requests already wait for {lane.name}", seconds)
+            lane.preparing += 1
+
+    def release(self, lane: Lane) -> None:
+        """Give back a reserved place."""
+        with self._changed:
+            lane.preparing -= 1
+            self._changed.notify()
+
+    def put(self, lane: Lane, job: Job) -> None:
+        """Queue a job at the place that was reserved for it.
+
+        Raises:
+            UnavailableError: the device thread has ended; the place is given back.
+        """
+        with self._changed:
+            lane.preparing -= 1
+            if self._abandoned:
+                raise UnavailableError("the device is lost")
+            lane.queue.append(job)
+            self._changed.notify()
+
+    def discard(self, lane: Lane, job: Job) -> bool:
+        """Take a job out whose client left; False if it is already on the device, where it is left in peace."""
+        with self._changed:
+            try:
+                lane.queue.remove(job)
+            except ValueError:
+                return False
+            return True
+
+    def take(self) -> Batch | None:
+        """Wait for work and return the next batch; None once the lanes are closed and empty."""
+        with self._changed:
+            while not any(lane.queue for lane in self._lanes):
+                if self._closed and not any(lane.preparing for lane in self._lanes):
+                    return None
+                self._changed.wait()
+            lane = min((lane for lane in self._lanes if lane.queue), key=lambda lane: lane.queue[0].queued)
+            return self._cut(lane)
+
+    def _cut(self, lane: Lane) -> Batch:
+        now = self._clock()
+        expired = tuple(job for job in lane.queue if job.deadline <= now)
+        waiting = [job for job in lane.queue if job.deadline > now] if expired else list(lane.queue)
+        chosen = set(choose([job.prepared for job in waiting], lane.max_batch, lane.token_budget))
+        lane.queue = deque(job for index, job in enumerate(waiting) if index not in chosen)
+        return Batch(lane, tuple(waiting[index] for index in sorted(chosen)), expired)
+
+    def learn(self, lane: Lane, seconds_per_request: float) -> None:
+        """Note what a request of the lane's newest batch cost, for ``Retry-After``."""
+        with self._changed:
+            before = lane.seconds_per_request or seconds_per_request
+            lane.seconds_per_request = before + RECENT * (seconds_per_request - before)
+
+    def close(self) -> None:
+        """Accept nothing more; ``take`` still hands out what waits."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def abandon(self) -> list[Job]:
+        """Close for good and return what waits: nobody will compute it."""
+        with self._changed:
+            self._closed = self._abandoned = True
+            left = [job for lane in self._lanes for job in lane.queue]
+            for lane in self._lanes:
+                lane.queue.clear()
+            return left

@@ -1,0 +1,196 @@
+"""The server's settings: one frozen object, made from the command line and passed down.
+
+Knows what a setting may be, not whether this machine can honour it (devices, model profiles and free ports are checked
+where they are opened). Standard library only, so that ``--help`` works without the server's dependencies.
+"""
+
+import argparse
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from perjoule import __version__
+from perjoule.workloads import WORKLOADS, workload
+
+EXAMPLES = """examples:
+  inference-server                                          all 15 workloads with tiny random models, on 127.0.0.1:8080
+  inference-server --tasks summarization,fill-mask          two workloads
+  inference-server --device cpu --energy-device GPU-simulated-0
+
+  curl http://127.0.0.1:8080/v1/tasks/text-classification -d '{"inputs": "I like it"}'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Everything that can be set.
+
+    Attributes:
+        models: name of a model profile, or a file.
+        tasks: workload ids to serve.
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
+        energy_device: name of the device in metrics; None derives it from ``device``.
+        torch_threads: threads of one operation on a CPU.
+        queue: most requests that may wait for one model.
+        token_budget: most tokens of a batch, padding included.
+        workers: threads that tokenise and decode media, and as many that shape replies.
+        body_bytes: largest body.
+        timeout_seconds: deadline of a request that names none.
+        drain_seconds: longest wait for accepted requests after SIGTERM.
+        log_level: level of the log on stderr.
+    """
+
+    models: str = "tiny"
+    tasks: tuple[str, ...] = tuple(WORKLOADS)
+    host: str = "127.0.0.1"
+    port: int = 8080
+    device: str = "auto"
+    energy_device: str | None = None
+    torch_threads: int = 1
+    queue: int = 256
+    token_budget: int = 16_384
+    workers: int = 2
+    body_bytes: int = 32 * 2**20
+    timeout_seconds: float = 300.0
+    drain_seconds: float = 30.0
+    log_level: str = "info"
+
+
+def _tasks(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise argparse.ArgumentTypeError("names no task")
+    return tuple(workload(name).id for name in names)
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{value} is not between {low} and {high}")
+        return value
+
+    number.__name__ = "whole number"  # argparse names it in its message
+    return number
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value
+
+
+def _device(text: str) -> str:
+    kind, _, index = text.partition(":")
+    if text in {"auto", "cpu", "cuda"} or (kind == "cuda" and index.isdecimal()):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is none of auto, cpu, cuda, cuda:<n>")
+
+
+def _label(text: str) -> str:
+    if not text or len(text) > 128 or not text.isprintable():  # noqa: PLR2004 (far longer than any device's name)
+        raise argparse.ArgumentTypeError(f"{text!r} is no device name")
+    return text
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser; defaults are those of ``ServerConfig``."""
+    made = argparse.ArgumentParser(
+        "inference-server",
+        description="Serves every AI task of the study, batched on one device, with metrics for energy per inference.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("--version", action="version", version=f"inference-server {__version__}")
+    _add_serving(made)
+    _add_limits(made)
+    return made
+
+
+def _add_serving(made: argparse.ArgumentParser) -> None:
+    default = ServerConfig()
+    add = made.add_argument
+    add("--models", default=default.models, metavar="NAME", help="model profile (default: %(default)s)")
+    add("--tasks", type=_tasks, default=default.tasks, metavar="A,B", help="workloads to serve (default: all)")
+    add("--host", default=default.host, help="address to listen on (default: %(default)s)")
+    add("--port", type=_whole(0, 65535), default=default.port, help="port, 0 for a free one (default: %(default)s)")
+    add("--device", type=_device, default=default.device, metavar="auto|cpu|cuda:N", help="default: %(default)s")
+    add(
+        "--energy-device",
+        type=_label,
+        metavar="NAME",
+        help="the device's name in metrics (default: the GPU's uuid on CUDA, else cpu-0)",
+    )
+    add(
+        "--torch-threads",
+        type=_whole(1, 1024),
+        default=default.torch_threads,
+        metavar="N",
+        help="CPU threads of one operation (default: %(default)s; more than are free make small models much slower)",
+    )
+    levels = ("debug", "info", "warning", "error")
+    add("--log.level", dest="log_level", choices=levels, default=default.log_level, help="default: %(default)s")
+
+
+def _add_limits(made: argparse.ArgumentParser) -> None:
+    default = ServerConfig()
+    add = made.add_argument
+    add(
+        "--queue",
+        type=_whole(1, 100_000),
+        default=default.queue,
+        metavar="N",
+        help="requests that may wait for one model; more are answered 429 (default: %(default)s)",
+    )
+    add(
+        "--token-budget",
+        type=_whole(1, 10**9),
+        default=default.token_budget,
+        metavar="N",
+        help="tokens of a batch, padding included (default: %(default)s)",
+    )
+    add(
+        "--workers",
+        type=_whole(1, 256),
+        default=min(8, os.cpu_count() or 1),
+        metavar="N",
+        help="threads that prepare requests (default: %(default)s)",
+    )
+    add(
+        "--max-body",
+        dest="body_bytes",
+        type=_whole(1, 2**40),
+        default=default.body_bytes,
+        metavar="BYTES",
+        help="largest body; larger ones are answered 413 (default: %(default)s)",
+    )
+    add(
+        "--timeout",
+        dest="timeout_seconds",
+        type=_seconds,
+        default=default.timeout_seconds,
+        metavar="SECONDS",
+        help="deadline of a request without x-timeout-ms (default: %(default)s)",
+    )
+    add(
+        "--drain-timeout",
+        dest="drain_seconds",
+        type=_seconds,
+        default=default.drain_seconds,
+        metavar="SECONDS",
+        help="longest wait for accepted requests after SIGTERM (default: %(default)s)",
+    )
+
+
+def from_arguments(argv: Sequence[str] | None = None) -> ServerConfig:
+    """Parse a command line; argparse exits with 2 where a flag cannot be honoured.
+
+    Raises:
+        UnknownWorkloadError: ``--tasks`` names something else than a workload; the message lists them.
+    """
+    return ServerConfig(**vars(parser().parse_args(argv)))

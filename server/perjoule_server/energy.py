@@ -1,0 +1,43 @@
+"""Which device computes, and what the exporter calls it.
+
+The name in the server's metrics is the exporter's own spelling, so that energy and busy time join: a GPU's uuid as NVML
+writes it, else ``cpu-0``, else whatever ``--energy-device`` says (``GPU-simulated-0`` beside a simulated GPU). Knows
+nothing of joules: those are the exporter's.
+"""
+
+from dataclasses import dataclass
+
+from perjoule.errors import UsageError
+
+CPU = "cpu-0"
+"""The exporter's name of the first CPU package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where models run.
+
+    Attributes:
+        torch: what torch calls it: ``cpu``, ``cuda:0``.
+        name: what the exporter calls it; the label ``device``.
+    """
+
+    torch: str
+    name: str
+
+
+def resolve(wanted: str, energy_device: str | None) -> Device:
+    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
+
+    Raises:
+        UsageError: torch sees no such GPU.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cpu" or (wanted == "auto" and gpus == 0):
+        return Device("cpu", energy_device or CPU)
+    index = int(wanted.partition(":")[2] or 0)
+    if index >= gpus:
+        raise UsageError(f"--device {wanted}: torch {torch.__version__} sees {gpus} GPUs; use --device cpu or auto")
+    return Device(f"cuda:{index}", energy_device or f"GPU-{torch.cuda.get_device_properties(index).uuid}")

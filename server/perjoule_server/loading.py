@@ -1,0 +1,53 @@
+"""Loads and warms up the models, one after the other, on the device thread, and says so line by line.
+
+A warm-up is one small valid request through all three stages: it pays for lazy initialisation, and a model that cannot
+serve stops the program before anybody asks it. Knows neither how a model is loaded nor what it computes.
+"""
+
+import gc
+import logging
+import time
+from collections.abc import Callable
+
+from perjoule.errors import PerjouleError
+from perjoule_server import samples, schemas
+from perjoule_server.config import ServerConfig
+from perjoule_server.engine import Engine
+from perjoule_server.tasks.base import ModelSpec, Task
+
+log = logging.getLogger(__name__)
+
+
+class ModelError(PerjouleError):
+    """A model could not be loaded or does not answer its warm-up."""
+
+
+def warm_up(task: Task, workload: str) -> None:
+    """Send one small request through all stages of ``task``."""
+    envelope = schemas.Envelope(**{"parameters": {}, **samples.body(workload)})
+    prepared = task.prepare(schemas.task_request(workload, envelope))
+    (raw,) = task.run([prepared])
+    task.finish(prepared, raw)
+
+
+def load_all(engine: Engine, config: ServerConfig, load: Callable[[ModelSpec], Task]) -> None:
+    """Load, warm up and add every model of ``engine``.
+
+    Raises:
+        ModelError: names the model and the reason; the cause is chained.
+    """
+    began = time.monotonic()
+    for number, model in enumerate(engine.models, 1):
+        spec, started = model.spec, time.monotonic()
+        try:
+            task = load(spec)
+            warm_up(task, spec.task)
+        except Exception as error:
+            raise ModelError(f"{spec.id} cannot serve {spec.task}: {type(error).__name__}: {error}") from error
+        model.metrics.loaded(spec.options.get("dtype", "float32"), spec.revision, spec.weights)
+        engine.add(model, task, config.token_budget, config.queue)
+        log.info("%d/%d %s: %s ready in %.1f s", number, len(engine.models), spec.task, spec.id,
+                 time.monotonic() - started)  # fmt: skip
+    gc.collect()
+    gc.freeze()  # modules and weights live as long as the process: collections need not look at them again
+    log.info("%d models ready in %.1f s", len(engine.models), time.monotonic() - began)

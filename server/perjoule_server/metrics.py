@@ -1,0 +1,111 @@
+"""The server's metrics: prometheus_client families made from the rows of ``perjoule.metrics.CATALOGUE``.
+
+Every label set of a model exists at 0 from the moment the model is known, so that a first delta is never lost. Requests
+for models that are not served count under ``model="unknown"`` and make no further series. Device-side figures are
+written by the device thread when a batch ends, request-side ones by the event loop just before the answer goes out, so
+that whoever has the answer finds it counted. Knows nothing of queues or HTTP.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+
+from perjoule import __version__
+from perjoule.metrics import CATALOGUE, REQUEST_OUTCOMES, TOKEN_KINDS, Kind, Metric, Program
+from perjoule.workloads import WORKLOADS
+from perjoule_server.tasks.base import ModelSpec
+
+UNKNOWN = "unknown"
+"""Label value for what is not served."""
+
+F = TypeVar("F", Counter, Gauge, Histogram)
+
+
+def rows() -> list[Metric]:
+    """Return the catalogue's rows that this program exposes."""
+    return [metric for metric in CATALOGUE.values() if metric.program in {Program.SERVER, Program.BOTH}]
+
+
+def _family(row: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    if row.kind is Kind.COUNTER:
+        return Counter(row.name, row.help, row.labels, registry=registry)
+    if row.kind is Kind.GAUGE:
+        return Gauge(row.name, row.help, row.labels, registry=registry)
+    return Histogram(row.name, row.help, row.labels, registry=registry, buckets=row.buckets)
+
+
+class ServerMetrics:
+    """All families on one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # client_python leaves it untyped
+        self.registry = registry
+        self._families = {row.name: _family(row, registry) for row in rows()}
+        ProcessCollector(registry=registry)
+        self.family("perjoule_build_info", Gauge).labels(__version__, Program.SERVER).set(1)
+        self.refused(UNKNOWN)
+
+    def family(self, name: str, kind: type[F]) -> F:
+        """Return the family called ``name``."""
+        family = self._families[name]
+        if not isinstance(family, kind):
+            raise TypeError(f"{name} is a {type(family).__name__}")
+        return family
+
+    def refused(self, task: str) -> Counter:
+        """Return the counter of requests of ``task`` for a model that is not served."""
+        return self.family("inference_requests_total", Counter).labels(task, UNKNOWN, "invalid")
+
+
+class ModelMetrics:
+    """The series of one model that serves one workload."""
+
+    def __init__(self, metrics: ServerMetrics, spec: ModelSpec, device: str) -> None:
+        names = (spec.task, spec.id)
+        counter, histogram = metrics.family("inference_requests_total", Counter), metrics.family
+        self._outcomes = {outcome: counter.labels(*names, outcome) for outcome in REQUEST_OUTCOMES}
+        tokens = metrics.family("inference_tokens_total", Counter)
+        self._tokens = {kind: tokens.labels(*names, kind) for kind in TOKEN_KINDS}
+        unit = WORKLOADS[spec.task].unit
+        self._work = metrics.family("inference_work_units_total", Counter).labels(*names, unit)
+        self._busy = metrics.family("inference_device_busy_seconds_total", Counter).labels(*names, device)
+        self._request_seconds = histogram("inference_request_seconds", Histogram).labels(*names)
+        self._queue_seconds = histogram("inference_queue_seconds", Histogram).labels(*names)
+        self._batch_seconds = histogram("inference_batch_seconds", Histogram).labels(*names)
+        self._batch_size = histogram("inference_batch_size", Histogram).labels(*names)
+        self._depth = metrics.family("inference_queue_depth", Gauge).labels(*names)
+        self._in_flight = metrics.family("inference_in_flight", Gauge).labels(*names)
+        self._info = metrics.family("inference_model_info", Gauge)
+        self._identity = (*names, device)
+        metrics.refused(spec.task)
+
+    def loaded(self, dtype: str, revision: str, weights: str) -> None:
+        """Publish what is served."""
+        self._info.labels(*self._identity, dtype, revision, weights).set(1)
+
+    def watch(self, depth: Callable[[], float], in_flight: Callable[[], float]) -> None:
+        """Read the two gauges from their sources at each scrape."""
+        self._depth.set_function(depth)
+        self._in_flight.set_function(in_flight)
+
+    def batch(self, seconds: float, waits: Sequence[float], input_tokens: int, padding_tokens: int) -> None:
+        """Count a batch that held the device; ``waits`` are its requests' seconds in the queue."""
+        self._busy.inc(seconds)
+        self._batch_seconds.observe(seconds)
+        self._batch_size.observe(len(waits))
+        for wait in waits:
+            self._queue_seconds.observe(wait)
+        self._tokens["input"].inc(input_tokens)
+        self._tokens["padding"].inc(padding_tokens)
+
+    def answered(self, seconds: float, output_tokens: int, work_units: float) -> None:
+        """Count a request that was answered."""
+        self._outcomes["ok"].inc()
+        self._request_seconds.observe(seconds)
+        self._tokens["output"].inc(output_tokens)
+        self._work.inc(work_units)
+
+    def failed(self, outcome: str) -> None:
+        """Count a request that ended otherwise."""
+        self._outcomes[outcome].inc()

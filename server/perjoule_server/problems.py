@@ -1,0 +1,26 @@
+"""The one shape of every error answer: ``{"error": {"code", "message", "request_id"}}``, and the ids of requests."""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """Return the client's ``x-request-id`` if it is well-formed, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def problem(status: int, code: str, message: str, name: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the error answer to request ``name``."""
+    body = {"error": {"code": code, "message": message, "request_id": name}}
+    return Response(
+        json.dumps(body).encode(),
+        status,
+        {**(headers or {}), "content-type": "application/json", "x-request-id": name},
+    )

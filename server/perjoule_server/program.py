@@ -1,0 +1,148 @@
+"""The life of the process: listen, load, serve, drain, end.
+
+Listening comes first, so that a port in use costs no loading and liveness is visible while models load. SIGTERM and
+SIGINT drain: readiness goes red, accepted requests are answered, the process ends with 0; a second signal ends it at
+once. A device thread that dies ends the process with 1. Knows nothing of what is served.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from perjoule.errors import PerjouleError
+from perjoule_server.app import make_app
+from perjoule_server.batching import Lanes
+from perjoule_server.config import ServerConfig
+from perjoule_server.engine import Engine, Model, State
+from perjoule_server.exchange import Exchange
+from perjoule_server.loading import load_all
+from perjoule_server.metrics import ModelMetrics, ServerMetrics
+from perjoule_server.tasks.base import ModelSpec, Task
+
+log = logging.getLogger(__name__)
+
+
+class ServingError(PerjouleError):
+    """The server cannot listen, or had to stop."""
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to ``Process``: uvicorn itself would close its sockets at the first one, and die of it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket.
+
+    Raises:
+        ServingError: the address is in use or not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ServingError(
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; choose another --port"
+        ) from error
+
+
+class Process:
+    """One server on one socket, from start to end."""
+
+    def __init__(self, config: ServerConfig, specs: Sequence[ModelSpec], device: str) -> None:
+        self._config = config
+        metrics = ServerMetrics(CollectorRegistry())
+        models = [Model(spec, ModelMetrics(metrics, spec, device)) for spec in specs]
+        self.engine = Engine(models, Lanes(time.monotonic), time.monotonic, config.workers)
+        self.exchange = Exchange(self.engine, metrics, config)
+        self.app: FastAPI = make_app(self.engine, self.exchange, metrics, device, int(time.time()))
+        self._server = _Uvicorn(_uvicorn_config(self.app))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._failure: BaseException | None = None
+
+    def run(self, listener: socket.socket, load: Callable[[ModelSpec], Task], *, signals: bool = True) -> None:
+        """Serve until a signal, or until ``stop``; without ``signals`` it may run on any thread.
+
+        Raises:
+            PerjouleError: a model could not be loaded, the device thread died, or draining took too long.
+        """
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            self._loop = runner.get_loop()
+            if signals:
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    self._loop.add_signal_handler(number, self._stop, number.name)
+            runner.run(self._serve(listener, load))
+        if self._failure is not None:
+            raise self._failure
+
+    async def _serve(self, listener: socket.socket, load: Callable[[ModelSpec], Task]) -> None:
+        self.engine.start(partial(load_all, config=self._config, load=load), self._device_ended)
+        await self._server.serve(sockets=[listener])
+        self.engine.close()
+
+    def stop(self) -> None:
+        """Drain and end, as a signal would; from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop, "stop")
+
+    def _stop(self, reason: str) -> None:
+        if self._draining is not None or self._failure is not None:
+            log.warning("%s again: ending now", reason)
+            self._server.force_exit = self._server.should_exit = True
+            return
+        log.info("%s: draining %d requests", reason, self.exchange.open)
+        self.engine.state = State.DRAINING
+        self._draining = asyncio.get_running_loop().create_task(self._drain())
+
+    async def _drain(self) -> None:
+        try:
+            await asyncio.wait_for(self.exchange.idle(), self._config.drain_seconds)
+        except TimeoutError:
+            self._failure = ServingError(f"{self.exchange.open} requests were not answered within --drain-timeout")
+            self._server.force_exit = True
+        self._server.should_exit = True
+
+    def _device_ended(self, error: BaseException | None) -> None:
+        if error is None:
+            return
+        if not isinstance(error, PerjouleError):
+            log.error("the device thread died", exc_info=error)
+            error = ServingError(f"the device thread died: {type(error).__name__}: {error}")
+        self._failure = error
+        self._server.should_exit = True
+
+
+def _uvicorn_config(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,  # longer than a load test's quiet gaps, so that no request meets a closing connection
+        timeout_graceful_shutdown=5,
+    )
+
+
+def set_up_logging(level: str) -> None:
+    """Log one-liners to stderr; libraries only their warnings."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("perjoule_server").setLevel(level.upper())
