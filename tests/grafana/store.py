@@ -1,0 +1,103 @@
+"""A real Prometheus filled with the series of ``world``, and with what the rules record from them, level by level."""
+
+import contextlib
+import json
+import socket
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perjoule_grafana.queries import WINDOWS, Rule, device_rules, window_rules
+from tests.grafana.world import END, openmetrics
+
+CONFIG = "scrape_configs: []\n"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A running Prometheus, asked at the end of its data."""
+
+    url: str
+
+    def instant(self, expression: str) -> list[dict[str, Any]]:
+        """Return the vector (or matrix's last) of ``expression`` at the end; a warning fails."""
+        return self._ask("query", query=expression, time=str(END))
+
+    def over(self, expression: str, seconds: int, step: int) -> list[dict[str, Any]]:
+        """Return the series of ``expression`` over the ``seconds`` before the end; a warning fails."""
+        return self._ask("query_range", query=expression, start=str(END - seconds), end=str(END), step=str(step))
+
+    def _ask(self, route: str, **arguments: str) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(
+            f"{self.url}/api/v1/{route}?{urllib.parse.urlencode(arguments)}", timeout=20
+        ) as got:
+            reply = json.load(got)
+        assert reply["status"] == "success", reply
+        assert not reply.get("warnings"), reply["warnings"]
+        return list(reply["data"]["result"])
+
+
+def fill(folder: Path, prometheus: Path, promtool: Path) -> None:
+    """Write the fleet's series and all recorded series into the data folder ``folder/data``."""
+    raw = folder / "fleet.om"
+    raw.write_text("\n".join(openmetrics()) + "\n")
+    data = folder / "data"
+    _run(promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", raw, data)
+    for number, rules in enumerate(levels()):
+        level = folder / f"level{number}.yml"
+        level.write_text(json.dumps({"groups": [{"name": "level", "interval": "15s", "rules": rules}]}))
+        with running(folder, prometheus) as store:
+            _run(promtool, "tsdb", "create-blocks-from", "rules", f"--start={END - 3600}", f"--end={END + 15}",
+                 f"--url={store.url}", f"--output-dir={data}", level)  # fmt: skip
+
+
+def levels() -> list[list[dict[str, str]]]:
+    """Return the rules in levels, each of which needs only what the levels before it record."""
+    rules = [*device_rules(), *(rule for window in WINDOWS for rule in window_rules(window))]
+    depth: dict[str, int] = {}
+    for rule in rules:  # written in the order in which they build upon each other
+        depth[rule.record] = 1 + max((depth[name] for name in depth if name in rule.expr), default=-1)
+    return [_at(rules, depth, level) for level in range(max(depth.values()) + 1)]
+
+
+def _at(rules: Sequence[Rule], depth: dict[str, int], level: int) -> list[dict[str, str]]:
+    return [{"record": rule.record, "expr": rule.expr} for rule in rules if depth[rule.record] == level]
+
+
+@contextmanager
+def running(folder: Path, prometheus: Path) -> Iterator[Store]:
+    """Run Prometheus on ``folder/data`` and stop it afterwards."""
+    (folder / "prometheus.yml").write_text(CONFIG)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    command: list[str | Path] = [prometheus, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
+               f"--web.listen-address={address}", "--log.level=error"]  # fmt: skip
+    with (folder / "prometheus.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        _wait(f"http://{address}/-/ready", process, folder / "prometheus.log")
+        yield Store(f"http://{address}")
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"Prometheus did not become ready: {log.read_text()}")
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr

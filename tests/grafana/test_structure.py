@@ -1,0 +1,179 @@
+"""The committed dashboards keep the rules of Grafana's dashboard linter, and the house's own.
+
+The linter wants the template variables ``job`` and ``instance``; ours are ``node``, ``task`` and ``model``, since energy
+and requests come from two targets of one node.
+"""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perjoule.metrics import CATALOGUE, Kind
+from perjoule_grafana.queries import WINDOWS, device_rules, window_rules
+from tests.grafana.board import DASHBOARDS, ROOT, Query, load, panels, queries
+
+BOARDS = pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+QUERIES = pytest.mark.parametrize("query", list(queries()), ids=lambda query: query.id)
+RULES = [*device_rules(), *(rule for window in WINDOWS for rule in window_rules(window))]
+RECORDED = {rule.record for rule in RULES}
+EXPRESSIONS = [query.target["expr"] for query in queries()] + [rule.expr for rule in RULES]
+METRIC = re.compile(r"\b(?:gpu|cpu|inference|grid|datacenter|perjoule)_[a-z0-9_]+\b(?=[\[{\s)]|$)")
+RECORDING = re.compile(r"\b[a-z_]+:[a-z_]+:[a-z0-9]+\b")
+
+
+def variables(board: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the template variables by name."""
+    return {variable["name"]: variable for variable in board["templating"]["list"]}
+
+
+def test_there_is_a_dashboard() -> None:
+    """The dashboard is committed where provisioning looks for it."""
+    assert [path.name for path in DASHBOARDS] == ["energy-per-inference.json"]
+
+
+@BOARDS
+def test_identity(path: Path) -> None:
+    """A dashboard has a uid, a title, tags and a description, is not editable, and holds no database id."""
+    board = load(path)
+    assert re.fullmatch(r"perjoule-[a-z-]{1,31}", board["uid"])
+    assert board["title"]
+    assert board["description"]
+    assert "perjoule" in board["tags"]
+    assert board["editable"] is False
+    assert "id" not in board
+
+
+def test_uids_differ() -> None:
+    """No dashboard overwrites another."""
+    uids = [load(path)["uid"] for path in DASHBOARDS]
+    assert sorted(set(uids)) == sorted(uids)
+
+
+@BOARDS
+def test_variables(path: Path) -> None:
+    """The data source is a template; the others offer all values, follow the time range and the data source."""
+    found = variables(load(path))
+    assert list(found) == ["datasource", "node", "task", "model"]
+    assert (found["datasource"]["type"], found["datasource"]["query"]) == ("datasource", "prometheus")
+    for name in ("node", "task", "model"):
+        variable = found[name]
+        assert (variable["includeAll"], variable["multi"], variable["allValue"]) == (True, True, ".*")
+        assert variable["refresh"] == 2, "on time range change"
+        assert variable["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        assert variable["label"]
+
+
+@BOARDS
+def test_panels_are_named_described_and_in_a_unit(path: Path) -> None:
+    """Each panel has a title, a description, a unit, the template data source, queries, and something for no value."""
+    for panel in panels(load(path)):
+        defaults = panel["fieldConfig"]["defaults"]
+        assert panel["title"]
+        assert len(panel["description"]) > 20
+        assert defaults["unit"]
+        assert defaults["noValue"] == "—"
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        assert panel["targets"]
+
+
+@BOARDS
+def test_titles_and_ids_are_unique(path: Path) -> None:
+    """Panels can be linked to and talked about."""
+    every = load(path)["panels"]
+    assert len({panel["id"] for panel in every}) == len(every)
+    assert len({panel["title"] for panel in every}) == len(every)
+
+
+@BOARDS
+def test_queries_of_a_panel_have_their_own_letters(path: Path) -> None:
+    """No two queries of a panel share a refId, and each asks the template data source."""
+    for panel in panels(load(path)):
+        letters = [target["refId"] for target in panel["targets"]]
+        assert sorted(set(letters)) == letters
+        assert all(target["datasource"]["uid"] == "${datasource}" for target in panel["targets"])
+
+
+@BOARDS
+def test_no_overlap_and_no_hole(path: Path) -> None:
+    """Panels lie inside the grid of 24 columns, on no cell twice, and every line of the grid is full."""
+    cells: dict[tuple[int, int], str] = {}
+    for panel in load(path)["panels"]:
+        place = panel["gridPos"]
+        for x in range(place["x"], place["x"] + place["w"]):
+            for y in range(place["y"], place["y"] + place["h"]):
+                assert (x, y) not in cells, f"{panel['title']} lies on {cells[x, y]}"
+                cells[x, y] = panel["title"]
+    assert {x for x, _ in cells} == set(range(24))
+    assert len(cells) == 24 * (1 + max(y for _, y in cells))
+
+
+@BOARDS
+def test_panels_are_in_reading_order(path: Path) -> None:
+    """The file lists panels as they are read: top to bottom, left to right."""
+    places = [(panel["gridPos"]["y"], panel["gridPos"]["x"]) for panel in load(path)["panels"]]
+    assert all(before < after for before, after in pairwise(places))
+
+
+@QUERIES
+def test_counters_only_grow_inside_a_rate(query: Query) -> None:
+    """A raw counter is shown under rate() or increase(), never as it stands."""
+    for name in METRIC.findall(query.target["expr"]):
+        if CATALOGUE[name].kind is Kind.COUNTER:
+            assert re.search(rf"(?:rate|increase)\({name}\b", query.target["expr"])
+
+
+@QUERIES
+def test_rates_follow_the_panel(query: Query) -> None:
+    """A rate over time uses $__rate_interval, one over the selected range $__range; no window is written out."""
+    windows = re.findall(r"\[([^\]]+)\]", query.target["expr"])
+    assert set(windows) <= ({"$__range"} if query.target.get("instant") else {"$__rate_interval"})
+
+
+@QUERIES
+def test_every_selector_follows_the_node(query: Query) -> None:
+    """Each series that a query reads is filtered by the chosen nodes."""
+    expr = query.target["expr"]
+    read = METRIC.findall(expr) + RECORDING.findall(expr)
+    assert read
+    assert expr.count('node=~"$node"') == len(read)
+
+
+@QUERIES
+def test_figures_and_tables_ask_once(query: Query) -> None:
+    """Single figures and tables are instant queries, lines are range queries."""
+    assert bool(query.target.get("instant")) == (query.panel["type"] in {"stat", "table"})
+
+
+def test_names_are_those_of_the_catalogue() -> None:
+    """Every metric in a dashboard or rule is one that the programs expose or that a rule records."""
+    for expression in EXPRESSIONS:
+        assert set(METRIC.findall(expression)) <= set(CATALOGUE)
+        assert set(RECORDING.findall(expression)) <= RECORDED
+
+
+def test_labels_are_those_of_the_catalogue() -> None:
+    """Every label that a rule matches or groups by is one of a metric, or ``node``, or ``device``."""
+    known = {label for metric in CATALOGUE.values() for label in metric.labels} | {"node", "device"}
+    for expression in EXPRESSIONS:
+        grouped = re.findall(r"\b(?:by|on|group_left) \(([^)]*)\)", expression)
+        used = {label.strip() for labels in grouped for label in labels.split(",") if label.strip()}
+        used |= set(re.findall(r"(\w+)(?:=~|!~|!=|=)\"", expression))
+        assert used <= known
+
+
+def test_rules_are_in_the_order_in_which_they_build_upon_each_other() -> None:
+    """A rule reads only what rules before it in its own group recorded: one evaluation, one instant."""
+    for window in WINDOWS:
+        rules = window_rules(window)
+        for place, rule in enumerate(rules):
+            assert set(RECORDING.findall(rule.expr)) <= {earlier.record for earlier in rules[:place]}
+
+
+def test_generated_files_are_up_to_date() -> None:
+    """What is committed is what the code generates now."""
+    from perjoule_grafana.generate import generated_files, stale
+
+    assert stale(generated_files(), ROOT) == []
