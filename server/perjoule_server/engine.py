@@ -101,6 +101,7 @@ class Engine:
         self._finishers = ThreadPoolExecutor(workers, "finish")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: Sequence[Job] = ()
+        self._tickets: set[Ticket] = set()
         self._ended: Callable[[BaseException | None], None] = lambda _: None
 
     # Which model.
@@ -157,15 +158,21 @@ class Engine:
         self._lanes.reserve(lane)
         ticket = Ticket(asyncio.get_running_loop().create_future())
         model.in_flight += 1
+        self._tickets.add(ticket)
         self.preparers.submit(self._prepare, model, envelope, deadline, ticket)
         return ticket
 
     def settle(self, model: Model, ticket: Ticket) -> None:
         """End a request: whoever waited no longer does. Its place is freed if it still waits."""
         model.in_flight -= 1
+        self._tickets.discard(ticket)
         unanswered = ticket.future.cancel() or ticket.future.cancelled() or ticket.future.exception() is not None
         if unanswered and ticket.job is not None and model.lane is not None:
             self._lanes.discard(model.lane, ticket.job)
+
+    def give_up(self) -> None:
+        """Answer everyone who still waits that the server ends."""
+        self._deliver([(ticket, UnavailableError("the server is shutting down")) for ticket in self._tickets])
 
     def close(self) -> None:
         """Let the device thread end once the lanes are empty, and the worker threads with it."""

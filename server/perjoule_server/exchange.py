@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from perjoule.errors import BusyError, ExpiredError, InvalidInputError, NotFoundError, RequestError, TooLargeError
@@ -61,18 +61,20 @@ async def read_body(request: Request, limit: int) -> bytes:
     if declared.isdecimal() and int(declared) > limit and "expect" in request.headers:
         raise too_large  # the client waits for leave to send
     chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                chunks.clear()
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeftError
+        chunks.append(message.get("body", b""))
+        more = message.get("more_body", False)
+        size += len(chunks[-1])
+        if size > limit:
+            chunks.clear()
+            if more:
                 await _linger(request, limit)
-                raise too_large
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise ClientLeftError from None
-    return b"".join(chunks)
+            raise too_large
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def _linger(request: Request, limit: int) -> None:

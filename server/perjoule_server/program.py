@@ -99,7 +99,8 @@ class Process:
     def stop(self) -> None:
         """Drain and end, as a signal would; from any thread."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stop, "stop")
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended already
+                self._loop.call_soon_threadsafe(self._stop, "stop")
 
     def _stop(self, reason: str) -> None:
         if self._draining is not None or self._failure is not None:
@@ -115,7 +116,7 @@ class Process:
             await asyncio.wait_for(self.exchange.idle(), self._config.drain_seconds)
         except TimeoutError:
             self._failure = ServingError(f"{self.exchange.open} requests were not answered within --drain-timeout")
-            self._server.force_exit = True
+            self.engine.give_up()
         self._server.should_exit = True
 
     def _device_ended(self, error: BaseException | None) -> None:

@@ -9,13 +9,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
+from perjoule.errors import InvalidInputError
 from perjoule_server.config import ServerConfig
 from perjoule_server.program import Process, listen
 from perjoule_server.tasks.base import Answer, ModelSpec, Prepared, RawOutput, TaskRequest
-
-from perjoule.errors import InvalidInputError
 
 PATIENCE = 20.0
 """Seconds after which a test gives up waiting for what must happen."""
@@ -28,7 +28,6 @@ class EchoTask:
     max_batch: int = 8
     batches: list[list[str]] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
-    entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -45,7 +44,6 @@ class EchoTask:
     def run(self, batch: Sequence[Prepared]) -> Sequence[RawOutput]:
         texts = [prepared.payload for prepared in batch]
         self.batches.append(texts)
-        self.entered.release()
         assert self.gate.wait(PATIENCE)
         if "die" in texts:
             raise SystemExit("the driver is gone")
@@ -61,7 +59,7 @@ class EchoTask:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the device; a request that is already on it, sent by ``Running.occupy``, keeps it."""
+        """Hold whatever reaches the device until the end of the block."""
         self.gate.clear()
         try:
             yield
@@ -90,10 +88,13 @@ class Reply:
 
 @dataclass(frozen=True)
 class Running:
-    """A server that runs in this process."""
+    """A server that runs in this process, on a thread of its own."""
 
     process: Process
     port: int
+    failures: list[BaseException] = field(default_factory=list)
+    """What ended it, if that was an error."""
+    ended: threading.Event = field(default_factory=threading.Event)
 
     @property
     def url(self) -> str:
@@ -109,7 +110,7 @@ class Running:
             connection.close()
 
     def get(self, path: str, **headers: str) -> Reply:
-        return self.request("GET", path, **headers)
+        return self.request("GET", path, None, **headers)
 
     def infer(self, task: str, inputs: Any, parameters: Any = None, **headers: str) -> Reply:
         body = {"inputs": inputs} if parameters is None else {"inputs": inputs, "parameters": parameters}
@@ -118,6 +119,18 @@ class Running:
 
     def post(self, task: str, body: bytes, **headers: str) -> Reply:
         return self.request("POST", f"/v1/tasks/{task}", body, **headers)
+
+    @property
+    def ready(self) -> bool:
+        try:
+            return self.get("/readyz").status == HTTPStatus.OK
+        except (http.client.HTTPException, OSError):  # it may just be ending
+            return False
+
+    def failure(self) -> BaseException:
+        """Wait for its end and return the error that it ended with; the test then answers for it."""
+        assert self.ended.wait(PATIENCE)
+        return self.failures.pop()
 
     def start(self, task: str, inputs: Any, **headers: str) -> "Call":
         """Send a request from a thread of its own."""
@@ -183,25 +196,24 @@ def running(
 ) -> Iterator[Running]:
     """Serve ``specs`` on a free port; drained and ended at the end."""
     process = Process(config or ServerConfig(), specs, "cpu-test")
-    failures: list[BaseException] = []
 
     def serve() -> None:
         try:
             process.run(listener, load, signals=False)
         except BaseException as error:  # noqa: BLE001 (shown by the test's own thread)
-            failures.append(error)
+            server.failures.append(error)
+        finally:
+            server.ended.set()
 
     with listen("127.0.0.1", 0) as listener:
         server = Running(process, listener.getsockname()[1])
-        thread = threading.Thread(target=serve, name="server")
-        thread.start()
+        threading.Thread(target=serve, name="server", daemon=True).start()
         try:
             if wait_ready:
-                eventually(lambda: bool(failures) or server.get("/readyz").status == 200)
+                eventually(lambda: server.ended.is_set() or server.ready)
             yield server
         finally:
             process.stop()
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
-    if wait_ready and failures:
-        raise failures[0]
+            assert server.ended.wait(PATIENCE)
+    if server.failures:
+        raise server.failures[0]
