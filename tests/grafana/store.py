@@ -7,7 +7,7 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,30 +44,38 @@ class Store:
 
 
 def fill(folder: Path, prometheus: Path, promtool: Path) -> None:
-    """Write the fleet's series and all recorded series into the data folder ``folder/data``."""
-    raw = folder / "fleet.om"
-    raw.write_text("\n".join(openmetrics()) + "\n")
-    data = folder / "data"
-    _run(promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", raw, data)
-    for number, rules in enumerate(levels()):
-        level = folder / f"level{number}.yml"
-        level.write_text(json.dumps({"groups": [{"name": "level", "interval": "15s", "rules": rules}]}))
+    """Write the fleet's series and all recorded series into the data folder ``folder/data``.
+
+    A rule group records everything at the same instants. promtool's own backfill gives each group and file an offset of
+    its own, so the recorded series are read by a range query and written like the fleet's.
+    """
+    _write(folder, promtool, openmetrics())
+    for rules in levels():
         with running(folder, prometheus) as store:
-            _run(promtool, "tsdb", "create-blocks-from", "rules", f"--start={END - 3600}", f"--end={END + 15}",
-                 f"--url={store.url}", f"--output-dir={data}", level)  # fmt: skip
+            recorded = [line for rule in rules for line in _recorded(store, rule)]
+        _write(folder, promtool, [*recorded, "# EOF"])
 
 
-def levels() -> list[list[dict[str, str]]]:
+def levels() -> list[list[Rule]]:
     """Return the rules in levels, each of which needs only what the levels before it record."""
     rules = [*device_rules(), *(rule for window in WINDOWS for rule in window_rules(window))]
     depth: dict[str, int] = {}
     for rule in rules:  # written in the order in which they build upon each other
         depth[rule.record] = 1 + max((depth[name] for name in depth if name in rule.expr), default=-1)
-    return [_at(rules, depth, level) for level in range(max(depth.values()) + 1)]
+    return [[rule for rule in rules if depth[rule.record] == level] for level in range(max(depth.values()) + 1)]
 
 
-def _at(rules: Sequence[Rule], depth: dict[str, int], level: int) -> list[dict[str, str]]:
-    return [{"record": rule.record, "expr": rule.expr} for rule in rules if depth[rule.record] == level]
+def _recorded(store: Store, rule: Rule) -> Iterator[str]:
+    for series in store.over(rule.expr, 3600, 15):
+        pairs = ",".join(f'{key}="{value}"' for key, value in series["metric"].items() if key != "__name__")
+        for at, value in series["values"]:
+            yield f"{rule.record}{{{pairs}}} {value} {at}"
+
+
+def _write(folder: Path, promtool: Path, lines: Iterable[str]) -> None:
+    text = folder / "series.om"
+    text.write_text("\n".join(lines) + "\n")
+    _run(promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", text, folder / "data")
 
 
 @contextmanager
@@ -77,8 +85,8 @@ def running(folder: Path, prometheus: Path) -> Iterator[Store]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    command: list[str | Path] = [prometheus, f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}",
-               f"--web.listen-address={address}", "--log.level=error"]  # fmt: skip
+    config, data = f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"
+    command: list[str | Path] = [prometheus, config, data, f"--web.listen-address={address}", "--log.level=error"]
     with (folder / "prometheus.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:

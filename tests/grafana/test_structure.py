@@ -1,7 +1,7 @@
 """The committed dashboards keep the rules of Grafana's dashboard linter, and the house's own.
 
-The linter wants the template variables ``job`` and ``instance``; ours are ``node``, ``task`` and ``model``, since energy
-and requests come from two targets of one node.
+The linter wants the template variables ``job`` and ``instance``; ours are ``node``, ``task`` and ``model``, since
+energy and requests come from two targets of one node.
 """
 
 import re

@@ -85,8 +85,3 @@ def test_compose_config_differs_in_addresses_alone() -> None:
     assert there.pop("rule_files") == ["/etc/prometheus/rules/*.yml"]
     here.pop("rule_files")
     assert there == here
-
-
-def test_rates_over_a_minute_hold_two_scrapes() -> None:
-    """The scrape interval suits the shortest window of the rules."""
-    assert parsed(CONFIG)["global"]["scrape_interval"] == "1s"
