@@ -5,8 +5,8 @@ Neighbouring windows overlap, which cancels in the ratio; a sum of such samples 
 """
 
 import json
-import warnings
 
+from grafana_foundation_sdk.builders import dashboard as dashboard_builder
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
@@ -15,16 +15,13 @@ from perjoule.units import JOULES_PER_KWH
 from perjoule_grafana.panels import DATA_SOURCE, Band, Column, Text, laid_out, lines, stat, table
 from perjoule_grafana.queries import DEVICE_INFO, FIVE_MINUTES, POWER
 
-with warnings.catch_warnings():  # the SDK prefers its newer model; files and Grafana 11 need the classic one
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from grafana_foundation_sdk.builders import dashboard as dashboard_builder
-
 UID = "perjoule-energy"
 NODE = 'node=~"$node"'
 TASK = f'{NODE}, task=~"$task", model=~"$model"'
 BY_TASK = "task, model"
 KWH_PER_THOUSAND = 1000 / JOULES_PER_KWH
-GRAMS = "si:gCO2e"
+GRAMS = "massg"
+MINUTE = "1m"
 OK = 'outcome="ok", '
 NOT_OK = 'outcome!="ok", '
 
@@ -54,7 +51,7 @@ def energy_per_inference() -> dashboard.Dashboard:
         .variables(_variables())
         .build()
     )
-    board.panels = laid_out([_answers(), _why(), _tasks(), _devices()])
+    board.panels = laid_out([_answers(), _why(), _tasks(), _devices(), _factors()])
     return board
 
 
@@ -85,22 +82,22 @@ def _requests(outcome: str, span: str, by: str = "") -> str:
 
 def _answers() -> Band:
     energy = per_inference(FIVE_MINUTES.energy)
-    idle = f"sum(min_over_time({POWER}{{{NODE}}}[$__range])) / sum(avg_over_time({POWER}{{{NODE}}}[$__range]))"
-    span = "Selected tasks and models, over the selected time range. "
+    span, now = "Selected tasks and models, over the selected time range. ", "Mean of the last minute. "
+    busy = f"sum by (node, device) (rate(inference_device_busy_seconds_total{{{NODE}}}[$__rate_interval]))"
     return Band("Answers", 4, [
-        (stat(Text("Energy per inference", span + IDLE_NOTE, "joule"), energy), 4),
+        (stat(Text("Energy per inference", span + IDLE_NOTE, "joule"), energy, "orange"), 4),
         (stat(Text("CO2e per inference", span + "Each joule at the carbon intensity and PUE of the time of its use."
-                   " Empty without a carbon zone.", GRAMS), per_inference(FIVE_MINUTES.emissions)), 4),
+                   " Empty without a carbon zone.", GRAMS), per_inference(FIVE_MINUTES.emissions), "green"), 4),
         (stat(Text("Energy per 1,000 inferences", span + "The unit of the study 'Power Hungry Processing'."
                    " Its boundary was a node of eight GPUs with RAM and CPU: compare with care.", "kwatth"),
-              f"{energy} * {KWH_PER_THOUSAND!r}"), 4),
-        (stat(Text("Inferences per second", span + "Requests that were answered well.", "reqps"),
-              _requests(OK, "$__range")), 4),
-        (stat(Text("Power", "All measured devices of the selected nodes, mean of the last minute, from the energy"
-                   " counters. Not filtered by task.", "watt"), f"sum({POWER}{{{NODE}}})"), 4),
-        (stat(Text("Idle share of energy", "Estimate: the lowest one-minute power of each device within the time range,"
-                   " over its mean power. Too high where a device was never idle in the range.", "percentunit"),
-              idle, decimals=0), 4),
+              f"{energy} * {KWH_PER_THOUSAND!r}", "orange"), 4),
+        (stat(Text("Inferences per second, now", now + "Selected tasks and models; only requests that were answered"
+                   " well.", "reqps"), _requests(OK, "$__rate_interval"), "blue", interval=MINUTE), 4),
+        (stat(Text("Power, now", now + "All measured devices of the selected nodes, from their energy counters,"
+                   " whatever they ran.", "watt"), f"sum({POWER}{{{NODE}}})", "yellow", interval=MINUTE), 4),
+        (stat(Text("Idle time, now", now + "Share of time in which no batch held the device, mean over the devices"
+                   " that models run on. Idle devices draw power all the same.", "percentunit"),
+              f"1 - avg({busy})", "purple", interval=MINUTE), 4),
     ])  # fmt: skip
 
 
@@ -130,30 +127,35 @@ def _tasks() -> Band:
         Column("Energy per inference", "joule", energy),
         Column("CO2e per inference", GRAMS, per_inference(FIVE_MINUTES.emissions, BY_TASK)),
         Column("Per 1,000", "kwatth", f"{energy} * {KWH_PER_THOUSAND!r}"),
-        Column("Inferences/s", "reqps", _requests(OK, "$__range", BY_TASK)),
+        Column("Inferences", "short", _requests(OK, "$__range", BY_TASK).replace("rate(", "increase(")),
         Column("Share of energy", "percentunit", share),
         Column("Not answered well", "percentunit", f"{failed} / ({asked} > 0)"),
     )
-    return Band("Every task", 13, [(table(text, ("task", "model"), columns, sort="Energy per inference"), 24)])
+    return Band("Every task", 15, [(table(text, ("task", "model"), columns, sort="Energy per inference"), 24)])
 
 
 def _devices() -> Band:
     power = f"{POWER}{{{NODE}}} * on (node, device) group_left (method, name) {DEVICE_INFO}{{{NODE}}}"
     busy = f"sum by (node, device) (rate(inference_device_busy_seconds_total{{{TASK}}}[$__rate_interval]))"
-    return Band("Devices and factors", 8, [
+    return Band("Devices", 8, [
         (lines(Text("Power, by device and method", "From the energy counters, over a minute. 'counter' is the device's"
                     " own meter; 'estimated' is a model of CPU utilisation, 'simulated' no hardware at all.", "watt"),
                power, "{{node}} {{device}} ({{method}})"), 12),
         (lines(Text("Device time in use, by device", "Share of time in which a batch of the selected tasks held the"
                     " device. Near 100 %: requests wait. Near 0: most of the energy is idle energy.", "percentunit"),
                busy, "{{node}} {{device}}"), 12),
+    ])  # fmt: skip
+
+
+def _factors() -> Band:
+    intensity = f"max by (zone, provider, basis) (grid_carbon_intensity_grams_per_kwh{{{NODE}}})"
+    return Band("Factors behind CO2e", 6, [
         (lines(Text("Carbon intensity", "The factor that the exporters apply, by zone and provider; 'static' is a"
-                    " yearly average. Empty without a carbon zone.", "suffix: g/kWh"),
-               f"max by (zone, provider, basis) (grid_carbon_intensity_grams_per_kwh{{{NODE}}})",
-               "{{zone}} {{provider}} ({{basis}})"), 12),
-        (lines(Text("PUE", "Energy of the site over energy of its computers, as given to the exporters: grams of CO2e"
-                    " include it, joules do not.", "short"),
-               f"max by (node) (datacenter_pue_ratio{{{NODE}}})", "{{node}}"), 12),
+                    " yearly average. Empty without a carbon zone.", "suffix:g/kWh"),
+               intensity, "{{zone}} {{provider}} ({{basis}})"), 16),
+        (stat(Text("PUE", "Energy of the site over energy of its computers, as given to each node's exporter. Grams of"
+                   " CO2e include it, joules do not.", "short"),
+              f"max by (node) (datacenter_pue_ratio{{{NODE}}})", "text", legend="{{node}}"), 8),
     ])  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grafana_foundation_sdk.builders import common as common_builder
+from grafana_foundation_sdk.builders import dashboard as dashboard_builder
 from grafana_foundation_sdk.builders import prometheus as prometheus_builder
 from grafana_foundation_sdk.builders import stat as stat_builder
 from grafana_foundation_sdk.builders import table as table_builder
@@ -47,22 +48,23 @@ class Band:
     panels: Sequence[tuple[dashboard.Panel, int]]
 
 
-def stat(text: Text, expr: str, *, decimals: int | None = None) -> dashboard.Panel:
-    """Return one big figure from an instant query."""
-    builder = (
+def stat(text: Text, expr: str, color: str, *, legend: str = "", interval: str = MIN_INTERVAL) -> dashboard.Panel:
+    """Return one big figure per series of an instant query, in one of Grafana's named colours."""
+    return (
         stat_builder.Panel()
         .title(text.title)
         .description(text.description)
         .unit(text.unit)
         .datasource(DATA_SOURCE)
-        .interval(MIN_INTERVAL)
-        .with_target(_target(expr).instant())
+        .interval(interval)
+        .with_target(_target(expr).instant().legend_format(legend))
+        .color_scheme(_fixed(color))
         .graph_mode(common.BigValueGraphMode.NONE)
         .color_mode(common.BigValueColorMode.VALUE)
         .reduce_options(common_builder.ReduceDataOptions().calcs(["lastNotNull"]))
         .no_value("—")
+        .build()
     )
-    return (builder if decimals is None else builder.decimals(decimals)).build()
 
 
 def lines(text: Text, expr: str, legend: str, *, log: bool = False, stacked: bool = False) -> dashboard.Panel:
@@ -136,14 +138,22 @@ def laid_out(bands: Sequence[Band]) -> list[dashboard.Panel | dashboard.RowPanel
     return placed
 
 
+def _fixed(color: str) -> dashboard_builder.FieldColor:
+    return dashboard_builder.FieldColor().mode(dashboard.FieldColorModeId.FIXED).fixed_color(color)
+
+
 def _target(expr: str) -> prometheus_builder.Dataquery:
     return prometheus_builder.Dataquery().expr(expr).ref_id("A").datasource(DATA_SOURCE)
 
 
 def _one_row_each(names: Sequence[str]) -> list[dashboard.DataTransformerConfig]:
     """Join the queries on their labels and drop the time column, so that a row is one combination of labels."""
-    order = {"excludeByName": {"Time": True}, "indexByName": {name: place for place, name in enumerate(names)}}
+    shown = {
+        "excludeByName": {"Time": True},
+        "indexByName": {name: place for place, name in enumerate(names)},
+        "renameByName": {name: name.capitalize() for name in names},
+    }
     return [
         dashboard.DataTransformerConfig(id_val="merge", options={}),
-        dashboard.DataTransformerConfig(id_val="organize", options=order),
+        dashboard.DataTransformerConfig(id_val="organize", options=shown),
     ]

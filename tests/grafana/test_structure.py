@@ -128,8 +128,9 @@ def test_counters_only_grow_inside_a_rate(query: Query) -> None:
 @QUERIES
 def test_rates_follow_the_panel(query: Query) -> None:
     """A rate over time uses $__rate_interval, one over the selected range $__range; no window is written out."""
-    windows = re.findall(r"\[([^\]]+)\]", query.target["expr"])
-    assert set(windows) <= ({"$__range"} if query.target.get("instant") else {"$__rate_interval"})
+    windows = set(re.findall(r"\[([^\]]+)\]", query.target["expr"]))
+    assert windows <= {"$__range", "$__rate_interval"}
+    assert query.target.get("instant") or "$__range" not in windows
 
 
 @QUERIES

@@ -34,15 +34,18 @@ def total(figures: Mapping[Labels, float]) -> float:
     return sum(figures.values())
 
 
-IDLE_SHARE = 1.0  # the fleet's power is constant, so its lowest minute is its mean
+BUSY = {
+    labels(node=device.node, device=device.name): sum(load.busy for load in world.LOADS if load.device is device)
+    for device in (world.GPU, world.CPU_B)
+}
 TASK = ("task", "model")
 EXPECTED: dict[str, Mapping[Labels, float]] = {
     "Energy per inference [A]": world.joules_per_inference(),
     "CO2e per inference [A]": world.grams_per_inference(),
     "Energy per 1,000 inferences [A]": {EVERYTHING: world.joules_per_inference()[EVERYTHING] / 3600},
-    "Inferences per second [A]": world.rates_by(),
-    "Power [A]": {EVERYTHING: sum(device.watts for device in world.DEVICES)},
-    "Idle share of energy [A]": {EVERYTHING: IDLE_SHARE},
+    "Inferences per second, now [A]": world.rates_by(),
+    "Power, now [A]": {EVERYTHING: sum(device.watts for device in world.DEVICES)},
+    "Idle time, now [A]": {EVERYTHING: 1 - total(BUSY) / len(BUSY)},
     "Energy per inference, by task [A]": world.joules_per_inference("task"),
     "CO2e per inference, by task [A]": world.grams_per_inference("task"),
     "Energy per inference, by model [A]": world.joules_per_inference("model"),
@@ -50,7 +53,7 @@ EXPECTED: dict[str, Mapping[Labels, float]] = {
     "All tasks and models [A]": world.joules_per_inference(*TASK),
     "All tasks and models [B]": world.grams_per_inference(*TASK),
     "All tasks and models [C]": {key: joules / 3600 for key, joules in world.joules_per_inference(*TASK).items()},
-    "All tasks and models [D]": world.rates_by(*TASK),
+    "All tasks and models [D]": {key: rate * RANGE for key, rate in world.rates_by(*TASK).items()},
     "All tasks and models [E]": {
         key: watts / total(world.watts_by(*TASK)) for key, watts in world.watts_by(*TASK).items()
     },
@@ -61,12 +64,7 @@ EXPECTED: dict[str, Mapping[Labels, float]] = {
         )): device.watts
         for device in world.DEVICES
     },
-    "Device time in use, by device [A]": {
-        labels(node=device.node, device=device.name): sum(
-            load.busy for load in world.LOADS if load.device is device
-        )
-        for device in (world.GPU, world.CPU_B)
-    },
+    "Device time in use, by device [A]": BUSY,
     "Carbon intensity [A]": {labels(zone=world.ZONE, provider="static", basis="average"): world.GRAMS_PER_KWH},
     "PUE [A]": {labels(node="a"): world.PUE, labels(node="b"): world.PUE},
 }  # fmt: skip
