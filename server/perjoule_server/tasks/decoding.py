@@ -1,0 +1,252 @@
+"""Writing tokens: one way for every model that generates, batched without changing any request's answer.
+
+Sampling adds Gumbel noise of the request's own generator to the processed scores and takes the highest, which draws
+from their softmax (Gumbel-max); so what a seed gives does not depend on the batch. Padding is never written.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from perjoule.errors import InvalidInputError
+from perjoule_server.tasks.inputs import Parameters
+from perjoule_server.tasks.tokens import Row, Tokens, check_length
+
+LENGTHS = frozenset({"max_new_tokens", "min_new_tokens"})
+SAMPLING = frozenset({"do_sample", "temperature", "top_k", "top_p", "seed"})
+
+MAX_BATCH = 32
+"""Largest batch of a model that generates."""
+
+_DEFAULT_NEW_TOKENS = 20  # transformers' own default length
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How to write; requests with equal settings may share a batch.
+
+    Attributes:
+        max_new_tokens: most tokens to write.
+        min_new_tokens: fewest tokens to write.
+        sample: draw instead of taking the likeliest.
+        temperature: scores are divided by it.
+        top_k: draw from the k likeliest only; 0 from all.
+        top_p: draw from the likeliest whose probabilities add up to p.
+        stop: texts that end the writing.
+    """
+
+    max_new_tokens: int
+    min_new_tokens: int = 0
+    sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+
+
+def read_decoding(parameters: Parameters, default: Decoding, most: int, stop: tuple[str, ...] = ()) -> Decoding:
+    """Read the generation parameters; ``most`` is the longest output of the model.
+
+    Temperature 0 means greedy. A temperature, top_k or top_p without ``do_sample`` means sampling, as it does in
+    text-generation-inference.
+
+    Raises:
+        InvalidInputError: a value of the wrong type or out of its range.
+    """
+    longest = parameters.integer("max_new_tokens", default.max_new_tokens, 1, max(most, 1))
+    shortest = parameters.integer("min_new_tokens", min(default.min_new_tokens, longest), 0, max(most, 1))
+    if shortest > longest:
+        raise InvalidInputError(f"min_new_tokens ({shortest}) is over max_new_tokens ({longest})")
+    temperature = parameters.number("temperature", 1.0, 0.0, 100.0)
+    top_k = parameters.integer("top_k", 0, 0, 1_000_000)
+    top_p = parameters.number("top_p", 1.0, 0.0, 1.0)
+    implied = any(name in parameters for name in ("temperature", "top_k", "top_p"))
+    sample = parameters.flag("do_sample", default=implied) and temperature > 0 and top_p > 0
+    if not sample:
+        return Decoding(longest, shortest, stop=stop)
+    return Decoding(longest, shortest, sample=True, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop)
+
+
+def read_seed(parameters: Parameters) -> int:
+    """Read ``seed``, or draw one."""
+    return parameters.integer("seed", secrets.randbits(63), 0, 2**63 - 1)
+
+
+class Noise(LogitsProcessor):
+    """Adds Gumbel noise, each row from its own seed."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, _ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the noisy scores; drawn on the CPU, so that every device gives the same text."""
+        uniform = torch.stack([torch.rand(scores.shape[-1], generator=one) for one in self._generators])
+        return scores - torch.log(-torch.log(uniform.clamp_min(1e-20))).to(scores)
+
+
+class Watch(StoppingCriteria):
+    """Ends a row once its text holds a stop string, and remembers its length there."""
+
+    def __init__(self, tokens: Tokens, stop: Sequence[str], start: int) -> None:
+        self._tokens, self._stop, self._start = tokens, stop, start
+        # A stop string of n bytes spans at most n tokens of one byte or more; two more let pieces decode whole.
+        self._tail = max(len(text.encode()) for text in stop) + 2
+        self.lengths: dict[int, int] = {}
+
+    def __call__(self, ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
+        """Tell which rows are done."""
+        written = ids[:, self._start :].tolist()
+        for row, line in enumerate(written):
+            if row not in self.lengths:
+                text = self._tokens.text(line[-self._tail :])
+                if any(one in text for one in self._stop):
+                    self.lengths[row] = len(line)
+        return torch.tensor([row in self.lengths for row in range(len(written))], device=ids.device)
+
+
+class LanguageModel:
+    """A causal or text-to-text model with its tokenizer. ``write`` is for the device thread only."""
+
+    def __init__(self, model: Any, tokens: Tokens) -> None:
+        self.model, self.tokens = model, tokens
+        self.causal = not model.config.is_encoder_decoder
+        self.default = default_decoding(model)
+
+    def encode(self, text: str, decoding: Decoding) -> Row:
+        """Encode a prompt that leaves room for the answer.
+
+        Raises:
+            InvalidInputError: the prompt is over the model's limit.
+        """
+        row = self.tokens.encode(text).row
+        self.check(len(row["input_ids"]), decoding)
+        return row
+
+    def check(self, prompt: int, decoding: Decoding) -> None:
+        """Refuse a prompt that, with the answer, is over the model's limit."""
+        if self.causal:
+            more = f" with {decoding.max_new_tokens} tokens to write"
+            check_length(prompt, self.tokens.limit - decoding.max_new_tokens, more)
+        else:
+            check_length(prompt, self.tokens.limit)
+
+    def length(self, prompt: int, decoding: Decoding) -> int:
+        """Return what the token budget counts: the prompt and what may be written."""
+        return prompt + decoding.max_new_tokens
+
+    def write(
+        self,
+        rows: Sequence[Row],
+        decoding: Decoding,
+        seeds: Sequence[int] = (),
+        processors: Sequence[LogitsProcessor] = (),
+    ) -> list[list[int]]:
+        """Generate; return the tokens that each row wrote, the end-of-sequence token included."""
+        inputs = self.tokens.batch(rows, self.model.device, left=self.causal)
+        inputs.pop("token_type_ids", None)
+        start = inputs["input_ids"].shape[1] if self.causal else 1
+        return generate(self.model, inputs, self.tokens, decoding, start=start, seeds=seeds, processors=processors)
+
+
+def generate(  # noqa: PLR0913 (the one door to the library, whose own has hundreds)
+    model: Any,
+    inputs: Mapping[str, torch.Tensor],
+    tokens: Tokens,
+    decoding: Decoding,
+    *,
+    start: int,
+    seeds: Sequence[int] = (),
+    processors: Sequence[LogitsProcessor] = (),
+) -> list[list[int]]:
+    """Run ``model.generate`` and return what each row wrote after its first ``start`` tokens."""
+    watch = Watch(tokens, decoding.stop, start) if decoding.stop else None
+    last = [Noise(seeds)] if decoding.sample else []
+    with torch.inference_mode():
+        sequences = model.generate(
+            **inputs,
+            **_arguments(model, decoding),
+            logits_processor=LogitsProcessorList([*_warpers(decoding), *processors, *last]),
+            stopping_criteria=StoppingCriteriaList([watch] if watch else []),
+        )
+    ends = token_ids(model.generation_config.eos_token_id)
+    return [
+        _until_end(row[start:], ends, padding_id(model), (watch.lengths if watch else {}).get(place))
+        for place, row in enumerate(sequences.tolist())
+    ]
+
+
+def _warpers(decoding: Decoding) -> list[LogitsProcessor]:
+    if not decoding.sample:
+        return []
+    warpers: list[LogitsProcessor] = [TemperatureLogitsWarper(decoding.temperature)]
+    if decoding.top_k:
+        warpers.append(TopKLogitsWarper(decoding.top_k))
+    if decoding.top_p < 1:
+        warpers.append(TopPLogitsWarper(decoding.top_p))
+    return warpers
+
+
+def _arguments(model: Any, decoding: Decoding) -> dict[str, Any]:
+    """Return generate's settings; the model's own stay for whatever is not named here (beams, forced tokens)."""
+    own = model.generation_config
+    pad = padding_id(model)
+    banned = set(own.suppress_tokens or ()) | ({pad} - set(token_ids(own.eos_token_id)))
+    arguments = {
+        "max_new_tokens": decoding.max_new_tokens,
+        "min_new_tokens": decoding.min_new_tokens or None,
+        "min_length": 0,
+        "do_sample": False,
+        "pad_token_id": pad,
+        "suppress_tokens": sorted(banned) or None,
+    }
+    if decoding.sample or decoding.stop or not model.config.is_encoder_decoder:
+        arguments["num_beams"] = 1  # beams share neither noise nor a length
+    return arguments
+
+
+def token_ids(value: int | Sequence[int] | None) -> list[int]:
+    """Return a configuration's one id, several or none as a list."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, int) else [int(one) for one in value]
+
+
+def padding_id(model: Any) -> int:
+    """Return the id with which finished rows are filled up: the model's own, else its end-of-sequence."""
+    own = model.generation_config
+    if own.pad_token_id is not None:
+        return int(own.pad_token_id)
+    return next(iter(token_ids(own.eos_token_id)), 0)
+
+
+def _until_end(row: list[int], ends: Sequence[int], pad: int, length: int | None) -> list[int]:
+    """Cut off what fills a finished row: after its end token, at its stop text, or trailing padding."""
+    if length is not None:
+        row = row[:length]
+    for place, id_ in enumerate(row):
+        if id_ in ends:
+            return row[: place + 1]
+    while row and row[-1] == pad and length is None:
+        row = row[:-1]
+    return row
+
+
+def default_decoding(model: Any) -> Decoding:
+    """Return the lengths that the model's own settings ask for, without the decoder's start token."""
+    own = model.generation_config
+    first = 1 if model.config.is_encoder_decoder else 0
+    longest = own.max_new_tokens or (own.max_length - first if first and own.max_length else _DEFAULT_NEW_TOKENS)
+    shortest = own.min_new_tokens or (max(own.min_length - first, 0) if first and own.min_length else 0)
+    return Decoding(max(longest, 1), min(shortest, longest))

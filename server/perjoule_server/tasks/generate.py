@@ -1,0 +1,174 @@
+"""Text generation and summarization."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from perjoule.errors import InvalidInputError
+from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
+from perjoule_server.tasks.decoding import (
+    LENGTHS,
+    MAX_BATCH,
+    SAMPLING,
+    Decoding,
+    LanguageModel,
+    read_decoding,
+    read_seed,
+    token_ids,
+)
+from perjoule_server.tasks.inputs import Parameters, text_of
+from perjoule_server.tasks.tokens import Row, paddings
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One request of a model that writes.
+
+    Attributes:
+        row: the encoded prompt.
+        decoding: how to write.
+        seed: of the request's own noise.
+        prompt: the prompt as text, where the reply repeats it.
+        details: whether the reply says why the text ended.
+    """
+
+    row: Row
+    decoding: Decoding
+    seed: int = 0
+    prompt: str = ""
+    details: bool = False
+
+
+def prepared(language: LanguageModel, written: Written) -> Prepared:
+    """Return the request with its length, its key and its tokens."""
+    tokens = len(written.row["input_ids"])
+    return Prepared(written, language.length(tokens, written.decoding), written.decoding, tokens)
+
+
+def run_batch(language: LanguageModel, batch: Sequence[Prepared]) -> list[RawOutput]:
+    """Write for a batch of ``Written`` with equal settings."""
+    rows = [item.payload.row for item in batch]
+    seeds = [item.payload.seed for item in batch]
+    written = language.write(rows, batch[0].payload.decoding, seeds)
+    return [RawOutput(*one) for one in zip(written, paddings([len(row["input_ids"]) for row in rows]), strict=True)]
+
+
+# Hugging Face's schema has these too; clients send them switched off.
+_OFF = {
+    "best_of": (1,), "watermark": (False,), "decoder_input_details": (False,), "frequency_penalty": (0.0, 0),
+    "repetition_penalty": (1.0, 1), "typical_p": (1.0, 1), "top_n_tokens": (0,),
+}  # fmt: skip
+
+
+class TextGeneration:
+    """``inputs``: a prompt. Reply: ``[{generated_text}]``, with ``details`` where they are asked for.
+
+    The text does not repeat the prompt unless ``return_full_text`` says so. A stop string ends the text and is part of
+    it, as in text-generation-inference.
+    """
+
+    max_batch = MAX_BATCH
+
+    def __init__(self, language: LanguageModel) -> None:
+        self._language = language
+
+    def prepare(self, request: TaskRequest) -> Prepared:
+        """See ``Task.prepare``."""
+        own = {"return_full_text", "stop", "truncate", "details"}
+        parameters = Parameters(request.parameters, LENGTHS | SAMPLING | own | set(_OFF))
+        for name, off in _OFF.items():
+            parameters.only(name, *off)
+        limit = self._language.tokens.limit
+        decoding = read_decoding(parameters, self._language.default, limit, parameters.texts("stop", 16))
+        text = text_of(request.inputs)
+        row = self._encode(text, decoding, parameters)
+        full = parameters.flag("return_full_text", default=False)
+        details = parameters.flag("details", default=False)
+        written = Written(row, decoding, read_seed(parameters), text if full else "", details)
+        return prepared(self._language, written)
+
+    def _encode(self, text: str, decoding: Decoding, parameters: Parameters) -> Row:
+        if "truncate" not in parameters:
+            return self._language.encode(text, decoding)
+        keep = parameters.integer("truncate", 0, 1, 10**9)
+        row = {name: ids[-keep:] for name, ids in self._language.tokens.encode(text).row.items()}
+        self._language.check(len(row["input_ids"]), decoding)
+        return row
+
+    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+        """See ``Task.run``."""
+        return run_batch(self._language, batch)
+
+    def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
+        """See ``Task.finish``."""
+        asked: Written = prepared.payload
+        text, stopped = _cut(self._language.tokens.text(raw.payload), asked.decoding.stop)
+        reply: dict[str, Any] = {"generated_text": asked.prompt + text}
+        if asked.details:
+            reply["details"] = self._details(asked, raw.payload, stopped=stopped)
+        count = len(raw.payload)
+        return Answer([reply], output_tokens=count, work_units=count)
+
+    def _details(self, asked: Written, ids: Sequence[int], *, stopped: bool) -> dict[str, Any]:
+        ends = token_ids(self._language.model.generation_config.eos_token_id)
+        ended = "eos_token" if ids and ids[-1] in ends else "length"
+        seed = asked.seed if asked.decoding.sample else None
+        return {"finish_reason": "stop_sequence" if stopped else ended, "generated_tokens": len(ids), "seed": seed,
+                "prefill": [], "tokens": []}  # fmt: skip
+
+
+def _cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
+    """Cut ``text`` after the first stop string that it holds."""
+    ends = [text.index(one) + len(one) for one in stop if one in text]
+    return (text[: min(ends)], True) if ends else (text, False)
+
+
+_SUMMARY = LENGTHS | SAMPLING | {"max_length", "min_length"}
+
+
+class Summarization:
+    """``inputs``: a text. Reply: ``[{summary_text}]``.
+
+    Lengths stand in ``generate_parameters``, as the schema has it, or beside it. ``max_length`` and ``min_length``
+    count the decoder's start token, as transformers counts them.
+    """
+
+    max_batch = MAX_BATCH
+
+    def __init__(self, language: LanguageModel, prompt: str = "{text}", default: Decoding | None = None) -> None:
+        self._language, self._prompt, self._default = language, prompt, default or language.default
+
+    def prepare(self, request: TaskRequest) -> Prepared:
+        """See ``Task.prepare``."""
+        flat = Parameters(
+            request.parameters, _SUMMARY | {"generate_parameters", "truncation", "clean_up_tokenization_spaces"}
+        )
+        flat.only("truncation", "do_not_truncate")
+        flat.flag("clean_up_tokenization_spaces", default=False)
+        parameters = flat.with_nested("generate_parameters", _SUMMARY)
+        decoding = self._decoding(parameters)
+        row = self._language.encode(self._prompt.replace("{text}", text_of(request.inputs)), decoding)
+        return prepared(self._language, Written(row, decoding, read_seed(parameters)))
+
+    def _decoding(self, parameters: Parameters) -> Decoding:
+        most = self._language.tokens.limit
+        first = 0 if self._language.causal else 1
+        default = self._default
+        longest = parameters.integer("max_length", default.max_new_tokens + first, 1 + first, most) - first
+        shortest = parameters.integer("min_length", default.min_new_tokens + first, 0, most) - first
+        if "max_length" in parameters and "min_length" in parameters and shortest > longest:
+            raise InvalidInputError(f"min_length ({shortest + first}) is over max_length ({longest + first})")
+        return read_decoding(
+            parameters, replace(default, max_new_tokens=longest, min_new_tokens=max(shortest, 0)), most
+        )
+
+    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+        """See ``Task.run``."""
+        return run_batch(self._language, batch)
+
+    def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
+        """See ``Task.finish``."""
+        del prepared
+        count = len(raw.payload)
+        summary = self._language.tokens.text(raw.payload).strip()
+        return Answer([{"summary_text": summary}], output_tokens=count, work_units=count)

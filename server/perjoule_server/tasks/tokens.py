@@ -1,0 +1,116 @@
+"""Texts to token ids, ids to batches: the limit of a model, and padding that changes no answer.
+
+Padding is done here and not by the tokenizer, whose padding settings are state that threads would share.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from perjoule.errors import InvalidInputError, PerjouleError
+
+_UNLIMITED = 10**9  # tokenizers without a limit of their own say 1e30
+
+Row = Mapping[str, list[int]]
+"""One request's model inputs, such as ``input_ids`` and ``attention_mask``, each of the same length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One encoded text.
+
+    Attributes:
+        row: the model's inputs.
+        detail: the ``tokenizers.Encoding``: offsets, words, sequences, special tokens.
+    """
+
+    row: Row
+    detail: Any
+
+    def __len__(self) -> int:
+        """Return the number of tokens."""
+        return len(self.row["input_ids"])
+
+
+class Tokens:
+    """A tokenizer and the longest input of its model. Safe to call from several threads."""
+
+    def __init__(self, tokenizer: Any, config: Any, source: str = "the model") -> None:
+        if not tokenizer.is_fast:
+            raise PerjouleError(
+                f"{source} has a tokenizer without offsets; only tokenizers of the fast kind are served"
+            )
+        self.tokenizer = tokenizer
+        self.limit = token_limit(tokenizer, config)
+        pad = tokenizer.pad_token_id
+        self._fill = {
+            "input_ids": tokenizer.eos_token_id if pad is None else pad,
+            "attention_mask": 0,
+            "token_type_ids": tokenizer.pad_token_type_id,
+        }
+        tokenizer("warm")  # the first call sets the backend's state, later ones only compare it
+
+    def encode(self, text: str, pair: str | None = None) -> Encoded:
+        """Encode a text, or two as a pair, without cutting anything off."""
+        encoding = self.tokenizer(text, pair)
+        return Encoded({name: list(encoding[name]) for name in self._fill if name in encoding}, encoding.encodings[0])
+
+    def fitting(self, text: str, pair: str | None = None) -> Encoded:
+        """Encode what the model can read.
+
+        Raises:
+            InvalidInputError: more tokens than the model's limit; the message says both numbers.
+        """
+        encoded = self.encode(text, pair)
+        check_length(len(encoded), self.limit)
+        return encoded
+
+    def batch(self, rows: Sequence[Row], device: torch.device, *, left: bool = False) -> dict[str, torch.Tensor]:
+        """Pad rows to the longest of them, on the right or on the left, and move them to ``device``."""
+        longest = max(len(row["input_ids"]) for row in rows)
+        return {
+            name: torch.tensor([_padded(row[name], longest, self._fill[name], left=left) for row in rows]).to(device)
+            for name in rows[0]
+        }
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of ``ids`` without special tokens."""
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return str(text)
+
+
+def _padded(values: list[int], length: int, fill: int, *, left: bool) -> list[int]:
+    padding = [fill] * (length - len(values))
+    return padding + values if left else values + padding
+
+
+def paddings(lengths: Sequence[int]) -> list[int]:
+    """Return the padding tokens of each row of a batch."""
+    longest = max(lengths)
+    return [longest - length for length in lengths]
+
+
+def check_length(tokens: int, limit: int, more: str = "") -> None:
+    """Refuse an input of more than ``limit`` tokens.
+
+    Raises:
+        InvalidInputError: both numbers, and ``more``.
+    """
+    if tokens > limit:
+        raise InvalidInputError(f"the input has {tokens} tokens, the model takes at most {max(limit, 0)}{more}")
+
+
+def token_limit(tokenizer: Any, config: Any) -> int:
+    """Return the longest input of a model in tokens: the smaller of the tokenizer's word and the position table.
+
+    RoBERTa and its kin number positions from the padding id upwards, so that their table has places that none uses.
+    """
+    named = ("max_position_embeddings", "n_positions", "max_source_positions")
+    places = next((value for name in named if isinstance(value := getattr(config, name, None), int)), _UNLIMITED)
+    if config.model_type in {"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl"}:
+        places -= config.pad_token_id + 1
+    if config.model_type in {"t5", "mt5", "umt5"}:  # relative positions: n_positions is a remnant
+        places = _UNLIMITED
+    return min(int(tokenizer.model_max_length), places, _UNLIMITED)
