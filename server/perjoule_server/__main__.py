@@ -16,27 +16,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PerjouleError as error:
         print(f"inference-server: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:  # before the server handles signals itself
+        return 130
     return 0
 
 
 def _serve(config: ServerConfig) -> None:
     try:
+        from perjoule_server import models
+
+        specs = models.profile(config.models, config.tasks)
+        models.go_offline(specs)  # before the libraries are imported
         import torch
 
-        from perjoule_server import energy, models, program
+        from perjoule_server import energy, program
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("perjoule"):
             raise
         raise MissingExtraError("inference-server", "server", error.name or "?") from error
     program.set_up_logging(config.log_level)
-    specs = models.profile(config.models, config.tasks)
     with program.listen(config.host, config.port) as listener:
         torch.set_num_threads(config.torch_threads)
         device = energy.resolve(config.device, config.energy_device)
-        host, port = listener.getsockname()[:2]
-        print(f"inference-server on http://{host}:{port}, {len(specs)} models on {device.torch} ({device.name})",
-              file=sys.stderr, flush=True)  # fmt: skip
-        program.Process(config, specs, device.name).run(listener, partial(models.load, device=device.torch))
+        program.Process(config, specs, device).run(listener, partial(models.load, device=device.torch))
 
 
 if __name__ == "__main__":

@@ -102,6 +102,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: Sequence[Job] = ()
         self._tickets: set[Ticket] = set()
+        self._thread: threading.Thread | None = None
         self._ended: Callable[[BaseException | None], None] = lambda _: None
 
     # Which model.
@@ -144,7 +145,8 @@ class Engine:
         """Start the device thread: it calls ``load`` and then serves; ``ended`` is called on the loop when it ends."""
         self._loop = asyncio.get_running_loop()
         self._ended = ended
-        threading.Thread(target=self._main, args=(load,), name="device", daemon=True).start()
+        self._thread = threading.Thread(target=self._main, args=(load,), name="device", daemon=True)
+        self._thread.start()
 
     def submit(self, model: Model, envelope: Envelope, deadline: float) -> Ticket:
         """Send a request on its way; the ticket's future ends with the reply or a ``RequestError``.
@@ -178,6 +180,13 @@ class Engine:
         """Let the device thread end once the lanes are empty, and the worker threads with it."""
         self._lanes.close()
         self.preparers.shutdown(wait=False)
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the device thread's end; False if it does not come, as with a driver call that never returns."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+            return not self._thread.is_alive()
+        return True
 
     def _deliver(self, results: Sequence[tuple[Ticket, Reply | Exception]]) -> None:
         for ticket, result in results:

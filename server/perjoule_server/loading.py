@@ -12,7 +12,7 @@ from collections.abc import Callable
 from perjoule.errors import PerjouleError
 from perjoule_server import samples, schemas
 from perjoule_server.config import ServerConfig
-from perjoule_server.engine import Engine
+from perjoule_server.engine import Engine, State
 from perjoule_server.tasks.base import ModelSpec, Task
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,8 @@ def load_all(engine: Engine, config: ServerConfig, load: Callable[[ModelSpec], T
     """
     began = time.monotonic()
     for number, model in enumerate(engine.models, 1):
+        if engine.state is not State.LOADING:  # a signal came meanwhile
+            return
         spec, started = model.spec, time.monotonic()
         try:
             task = load(spec)

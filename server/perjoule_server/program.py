@@ -21,10 +21,12 @@ import uvloop
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from perjoule import __version__
 from perjoule.errors import PerjouleError
 from perjoule_server.app import make_app
 from perjoule_server.batching import Lanes
 from perjoule_server.config import ServerConfig
+from perjoule_server.energy import Device
 from perjoule_server.engine import Engine, Model, State
 from perjoule_server.exchange import Exchange
 from perjoule_server.loading import load_all
@@ -32,6 +34,10 @@ from perjoule_server.metrics import ModelMetrics, ServerMetrics
 from perjoule_server.tasks.base import ModelSpec, Task
 
 log = logging.getLogger(__name__)
+
+
+JOIN_SECONDS = 10.0
+"""How long the device thread may take to end what it is doing: a batch, or the loading of one model."""
 
 
 class ServingError(PerjouleError):
@@ -64,13 +70,14 @@ def listen(host: str, port: int) -> socket.socket:
 class Process:
     """One server on one socket, from start to end."""
 
-    def __init__(self, config: ServerConfig, specs: Sequence[ModelSpec], device: str) -> None:
+    def __init__(self, config: ServerConfig, specs: Sequence[ModelSpec], device: Device) -> None:
         self._config = config
+        self._device = device
         metrics = ServerMetrics(CollectorRegistry())
-        models = [Model(spec, ModelMetrics(metrics, spec, device)) for spec in specs]
+        models = [Model(spec, ModelMetrics(metrics, spec, device.name)) for spec in specs]
         self.engine = Engine(models, Lanes(time.monotonic), time.monotonic, config.workers)
         self.exchange = Exchange(self.engine, metrics, config)
-        self.app: FastAPI = make_app(self.engine, self.exchange, metrics, device, int(time.time()))
+        self.app: FastAPI = make_app(self.engine, self.exchange, metrics, device.name, int(time.time()))
         self._server = _Uvicorn(_uvicorn_config(self.app))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -83,15 +90,21 @@ class Process:
             PerjouleError: a model could not be loaded, the device thread died, or draining took too long.
         """
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            self._loop = runner.get_loop()
-            if signals:
-                for number in (signal.SIGTERM, signal.SIGINT):
-                    self._loop.add_signal_handler(number, self._stop, number.name)
-            runner.run(self._serve(listener, load))
+            runner.run(self._serve(listener, load, signals=signals))
+        if signals and not self.engine.join(JOIN_SECONDS):
+            log.error("the device thread does not end; leaving it behind (%s)", self._failure or "drained")
+            os._exit(1)  # tearing the interpreter down under it would crash
         if self._failure is not None:
             raise self._failure
 
-    async def _serve(self, listener: socket.socket, load: Callable[[ModelSpec], Task]) -> None:
+    async def _serve(self, listener: socket.socket, load: Callable[[ModelSpec], Task], *, signals: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        if signals:  # only a running loop notices them
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._loop.add_signal_handler(number, self._stop, number.name)
+        host, port = listener.getsockname()[:2]
+        models = f"{len(self.engine.models)} models on {self._device.torch} ({self._device.name})"
+        log.info("inference-server %s on http://%s:%d, %s", __version__, host, port, models)
         self.engine.start(partial(load_all, config=self._config, load=load), self._device_ended)
         await self._server.serve(sockets=[listener])
         self.engine.close()
@@ -138,6 +151,7 @@ def _uvicorn_config(app: FastAPI) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=75,  # longer than a load test's quiet gaps, so that no request meets a closing connection
         timeout_graceful_shutdown=5,
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from perjoule.errors import InvalidInputError
 from perjoule_server.config import ServerConfig
+from perjoule_server.energy import Device
 from perjoule_server.program import Process, listen
 from perjoule_server.tasks.base import Answer, ModelSpec, Prepared, RawOutput, TaskRequest
 
@@ -195,7 +196,7 @@ def running(
     wait_ready: bool = True,
 ) -> Iterator[Running]:
     """Serve ``specs`` on a free port; drained and ended at the end."""
-    process = Process(config or ServerConfig(), specs, "cpu-test")
+    process = Process(config or ServerConfig(), specs, Device("cpu", "cpu-test"))
 
     def serve() -> None:
         try:

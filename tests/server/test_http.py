@@ -40,7 +40,7 @@ def test_a_malformed_request_id_is_replaced(server: Running, given: str) -> None
     """Ids end up in logs and exemplars, so only plain ones are kept."""
     reply = server.infer(TASK, "a", x_request_id=given)
     assert reply.status == 200
-    assert reply.headers["x-request-id"].isalnum()
+    assert reply.headers["x-request-id"].replace("-", "").isalnum()
 
 
 def test_what_is_served_is_listed(server: Running) -> None:
