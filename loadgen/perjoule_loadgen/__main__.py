@@ -1,0 +1,44 @@
+"""``loadgen``: joules and gCO2e per inference of one task or all, with a verdict. The program's edge.
+
+Exit codes: 0 valid, 1 failed, 2 usage or nothing reachable, 3 INVALID, 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from perjoule.errors import MissingExtraError, PerjouleError
+from perjoule_loadgen import arguments
+from perjoule_loadgen.config import Rules
+
+_EXTRA = frozenset({"aiohttp", "rich", "uvloop"})
+"""What the extra ``loadgen`` brings."""
+
+
+def main(argv: Sequence[str] | None = None, rules: Rules | None = None) -> int:
+    """Run ``loadgen`` with these arguments and return its exit code. ``rules`` are for tests with short windows."""
+    given = arguments.parser().parse_args(argv)
+    try:
+        return _run(given, rules or Rules())
+    except PerjouleError as error:
+        print(f"loadgen: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("loadgen: interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(given: argparse.Namespace, rules: Rules) -> int:
+    try:
+        from perjoule_loadgen import program
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        raise MissingExtraError("loadgen", "loadgen", error.name) from error
+    if given.command == "tasks":
+        return program.list_tasks(sys.stdout)
+    return program.run(arguments.config(given, rules), sys.stdout, sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""The load generator's one frozen configuration, the rules that a run is judged by, and how durations are written.
+
+Built once in ``__main__`` and passed down. Knows nothing of servers or exporters: what only they can tell (the model,
+the device) is not here.
+"""
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from perjoule.errors import UsageError
+
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|)")
+_UNIT_SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+DEFAULT_TARGET = "http://127.0.0.1:8080"
+DEFAULT_ENERGY = "http://127.0.0.1:10101/metrics"
+DEFAULT_SECONDS = 60.0
+
+
+def parse_duration(text: str) -> float:
+    """Return seconds from ``60``, ``60s``, ``2m``, ``1.5h`` or ``500ms``.
+
+    Raises:
+        UsageError: anything else.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{text!r} is no duration: write 60, 60s, 2m or 500ms")
+    return float(match["number"]) * _UNIT_SECONDS[match["unit"]]
+
+
+class Arrival(StrEnum):
+    """How requests come: at times of their own (open loop), or each after the answer before it (closed)."""
+
+    CLOSED = "closed"
+    CONSTANT = "constant"
+    POISSON = "poisson"
+
+
+class Format(StrEnum):
+    """What goes to stdout."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What makes a run valid, and the bounds on every wait. Tests shrink them; nobody else does.
+
+    Attributes:
+        min_window_seconds: shortest steady window.
+        min_window_ticks: fewest updates of the energy counter in it.
+        max_unsent_ratio: share of scheduled requests that may stay unsent.
+        max_lag_seconds: dispatch lag p99 that voids a run.
+        warn_lag_seconds: dispatch lag p99 worth a warning.
+        max_error_ratio: share of requests that may fail.
+        warn_idle_drift_ratio: drift between the two idle baselines worth a warning.
+        crosscheck_ratio: constant part of the bound between the bracket and PromQL.
+        poll_seconds: interval between readings of the exporter.
+        edge_poll_seconds: the same while an edge is awaited.
+        edge_seconds: the longest wait for the counter to move.
+        quiet_ticks: counter updates of quiet before the window.
+        dead_server_seconds: time of nothing but refused connections after which the window is given up.
+        ready_seconds: the longest wait for a server that is still loading.
+        settle_seconds: the spans whose throughput is compared to end a warm-up.
+    """
+
+    min_window_seconds: float = 10.0
+    min_window_ticks: int = 100
+    max_unsent_ratio: float = 0.01
+    max_lag_seconds: float = 0.1
+    warn_lag_seconds: float = 0.01
+    max_error_ratio: float = 0.01
+    warn_idle_drift_ratio: float = 0.1
+    crosscheck_ratio: float = 0.01
+    poll_seconds: float = 0.15
+    edge_poll_seconds: float = 0.02
+    edge_seconds: float = 5.0
+    quiet_ticks: int = 2
+    dead_server_seconds: float = 3.0
+    ready_seconds: float = 60.0
+    settle_seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One invocation of ``loadgen``.
+
+    Attributes:
+        tasks: workload ids in the order of the run; empty for every task that the server serves.
+        target: base URL of the server.
+        energy: URLs of the exporters' metrics.
+        prometheus: base URL of a Prometheus to cross-check with, or None.
+        model: model id, None for each task's default.
+        device: names of the devices to charge, empty for what the server says.
+        requests: fewest requests of the steady window, None for no minimum.
+        duration: seconds of sending in the steady window; None for the default (60 s, or as ``requests`` needs).
+        arrival: open loop (constant, Poisson) or closed.
+        rate: requests per second, open loop only.
+        concurrency: requests in flight, closed loop only.
+        warmup: the most seconds that warm-up may take.
+        idle: seconds of each idle baseline; 0 for none.
+        inputs: the user's own inputs, None for the built-in ones.
+        zone: zone whose carbon intensity replaces the exporter's.
+        output: folder for the files; None for a new one under ``runs``.
+        format: what goes to stdout.
+        seed: of arrivals and of the order of inputs.
+        timeout: seconds after which a request counts as failed.
+    """
+
+    tasks: tuple[str, ...]
+    target: str = DEFAULT_TARGET
+    energy: tuple[str, ...] = (DEFAULT_ENERGY,)
+    prometheus: str | None = None
+    model: str | None = None
+    device: tuple[str, ...] = ()
+    requests: int | None = None
+    duration: float | None = None
+    arrival: Arrival = Arrival.CLOSED
+    rate: float | None = None
+    concurrency: int = 1
+    warmup: float = 30.0
+    idle: float = 10.0
+    inputs: Path | None = None
+    zone: str | None = None
+    output: Path | None = None
+    format: Format = Format.TABLE
+    seed: int = 0
+    timeout: float = 60.0
+    rules: Rules = field(default_factory=Rules)
+
+    def window_seconds(self, tick: float) -> float:
+        """Return how long the steady window sends, for a counter that moves every ``tick`` seconds.
+
+        A ``duration`` that was asked for is kept as it is: when it is too short the verdict says so.
+        """
+        if self.duration is not None:
+            return self.duration
+        shortest = max(self.rules.min_window_seconds, self.rules.min_window_ticks * tick)
+        return shortest if self.requests is not None else max(DEFAULT_SECONDS, shortest)

@@ -1,0 +1,140 @@
+"""The two ways of loading a server: open loop (the schedule decides) and closed loop (the answers decide).
+
+The open loop never waits for an answer: when the client itself is late, what it could not send in time stays unsent
+and is counted. Knows nothing of energy or phases.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
+
+from perjoule_loadgen.client import Client, Result
+from perjoule_loadgen.pacer import Schedule
+
+_LATE_SECONDS = 1.0
+"""How long after its end a schedule may still be sent; what is left then stays unsent."""
+_BACKOFF_SECONDS = 0.05
+"""Pause of a closed loop after a failed request, so that a dead server is not hammered."""
+
+
+@dataclass(slots=True)
+class Load:
+    """A load in progress, and its results afterwards. The live display reads it as it grows.
+
+    Attributes:
+        results: in the order in which they ended.
+        scheduled: requests that the schedule held, None in a closed loop.
+        sent: requests sent so far.
+        began: monotonic time of the start.
+        ended: monotonic time at which the last answer was in, None while it runs.
+        gave_up: sentence when the load was given up because nobody answered any more.
+    """
+
+    results: list[Result] = field(default_factory=list)
+    scheduled: int | None = None
+    sent: int = 0
+    began: float = 0.0
+    ended: float | None = None
+    gave_up: str | None = None
+    ok: int = 0
+    _last_answer: float = 0.0
+
+    def add(self, result: Result) -> None:
+        """Keep a result."""
+        self.results.append(result)
+        self.ok += result.ok
+        if result.error != "connect":
+            self._last_answer = result.done
+
+    def dead_since(self, now: float) -> float:
+        """Return for how long there was nothing but refused connections; 0 when the last result was an answer."""
+        if not self.results or self.results[-1].error != "connect":
+            return 0.0
+        return now - max(self._last_answer, self.began)
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Drives a client.
+
+    Attributes:
+        client: sends.
+        order: indices of the inputs to send.
+        now: monotonic clock.
+        dead_seconds: time of nothing but refused connections after which a load is given up.
+    """
+
+    client: Client
+    order: Iterator[int]
+    now: Callable[[], float]
+    dead_seconds: float
+
+    async def closed(
+        self, load: Load, concurrency: int, seconds: float, requests: int = 0, enough: Callable[[], bool] | None = None
+    ) -> None:
+        """Keep ``concurrency`` requests in flight for ``seconds`` and until ``requests`` were sent, then wait for all.
+
+        ``enough``, asked after each answer, may end it before.
+        """
+        load.began = self.now()
+
+        def more() -> bool:
+            over = self.now() - load.began >= seconds and load.sent >= requests
+            return not over and load.gave_up is None and not (enough is not None and enough())
+
+        async def worker() -> None:
+            while more():
+                load.sent += 1
+                result = await self.client.send(next(self.order))
+                load.add(result)
+                if result.error:
+                    self._consider_giving_up(load)
+                    await asyncio.sleep(_BACKOFF_SECONDS)
+
+        await _all([worker() for _ in range(concurrency)])
+        load.ended = self.now()
+
+    async def open(self, load: Load, schedule: Schedule, enough: Callable[[], bool] | None = None) -> None:
+        """Send at the schedule's times, wait out its length, then wait for all answers."""
+        load.began = self.now()
+        load.scheduled = len(schedule.offsets)
+        flying: set[asyncio.Task[None]] = set()
+
+        async def one(index: int, intended: float) -> None:
+            load.add(await self.client.send(index, intended))
+
+        try:
+            for offset in schedule.offsets:
+                await self._until(load.began + offset)
+                late = self.now() > load.began + schedule.seconds + _LATE_SECONDS
+                self._consider_giving_up(load)
+                if late or load.gave_up is not None or (enough is not None and enough()):
+                    break
+                load.sent += 1
+                task = asyncio.create_task(one(next(self.order), load.began + offset))
+                flying.add(task)
+                task.add_done_callback(flying.discard)
+            else:
+                await self._until(load.began + schedule.seconds)
+            if flying:
+                await asyncio.gather(*flying)
+        finally:
+            for task in flying:
+                task.cancel()
+        load.ended = self.now()
+
+    async def _until(self, at: float) -> None:
+        wait = at - self.now()
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+    def _consider_giving_up(self, load: Load) -> None:
+        dead = load.dead_since(self.now())
+        if dead > self.dead_seconds:
+            load.gave_up = f"the server accepted no connection for {dead:.1f} s: {load.results[-1].detail}"
+
+
+async def _all(workers: list[Coroutine[None, None, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for worker in workers:
+            group.create_task(worker)

@@ -1,0 +1,104 @@
+"""What was measured of one task, before anything is computed from it: loads, energy brackets, faults.
+
+Values only. Grows while the task runs, so that an interruption keeps what there is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from perjoule_loadgen.client import Prepared
+from perjoule_loadgen.energy import Device, Pair
+from perjoule_loadgen.load import Load
+from perjoule_loadgen.target import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """The energy of one device between two of its own counter's updates.
+
+    Attributes:
+        device: which.
+        start: counter and time at the start edge.
+        end: the same at the end edge.
+        tick: update interval of the counter, in seconds.
+        reset: whether the counter was reset, or the exporter restarted, in between.
+    """
+
+    device: Device
+    start: Pair
+    end: Pair
+    tick: float
+    reset: bool
+
+    @property
+    def joules(self) -> float:
+        """Energy of the window."""
+        return self.end.joules - self.start.joules
+
+    @property
+    def seconds(self) -> float:
+        """Length of the window."""
+        return self.end.at - self.start.at
+
+
+@dataclass(frozen=True, slots=True)
+class CrossCheck:
+    """What Prometheus says of the same window.
+
+    Attributes:
+        joules: device energy × the task's share of the device's busy time.
+        joules_per_inference: the same ÷ requests that the server answered with success.
+        query: the expression of the latter.
+        interval: longest scrape interval of the targets concerned, in seconds.
+    """
+
+    joules: float
+    joules_per_inference: float
+    query: str
+    interval: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One task to measure.
+
+    Attributes:
+        task: workload id.
+        model: who answers.
+        items: inputs, ready to send.
+        devices: ids of the devices that pay.
+    """
+
+    task: str
+    model: Model
+    items: Sequence[Prepared]
+    devices: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Measurement:
+    """One task's run as far as it got.
+
+    Attributes:
+        plan: what was to be measured.
+        warmup: load of the warm-up.
+        steady: load of the window.
+        began: Unix time of the start of the window's load, None before.
+        ended: Unix time at which the window's last answer was in, None before.
+        charged: brackets of the plan's devices; empty without an energy figure.
+        excluded: brackets of every other device that the exporters show.
+        crosscheck: None without Prometheus or without an answer of it.
+        faults: sentences that say why something is missing.
+        interrupted: whether a person ended it.
+    """
+
+    plan: Plan
+    warmup: Load = field(default_factory=Load)
+    steady: Load = field(default_factory=Load)
+    began: float | None = None
+    ended: float | None = None
+    charged: tuple[Bracket, ...] = ()
+    excluded: tuple[Bracket, ...] = ()
+    crosscheck: CrossCheck | None = None
+    faults: list[str] = field(default_factory=list)
+    interrupted: bool = False

@@ -1,0 +1,66 @@
+"""Small GETs to exporters, Prometheus and the server's own pages, with transport errors translated once.
+
+Not for the load itself: ``client`` sends that. Knows nothing of what the pages mean.
+"""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+
+from perjoule.errors import MeasurementError, UnreachableError
+
+_SECONDS = 5.0
+_SHOWN_CHARACTERS = 200
+
+
+class Page:
+    """GETs through one session. Raises ``UnreachableError`` where nobody answers."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def get(self, url: str, params: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Return status and text of ``url``.
+
+        Raises:
+            UnreachableError: no connection, no answer in five seconds, or one that breaks off.
+            MeasurementError: the URL cannot be fetched at all.
+        """
+        timeout = aiohttp.ClientTimeout(total=_SECONDS)
+        try:
+            async with self._session.get(url, params=params, timeout=timeout, allow_redirects=False) as reply:
+                return reply.status, await reply.text(errors="replace")
+        except aiohttp.InvalidURL as error:
+            raise MeasurementError(f"{url} is no URL that can be fetched") from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise UnreachableError(f"{url} does not answer: {str(error) or type(error).__name__}") from error
+
+    async def text(self, url: str) -> str:
+        """Return the text of ``url``.
+
+        Raises:
+            UnreachableError: as ``get``.
+            MeasurementError: any status but 200.
+        """
+        status, text = await self.get(url)
+        if status != HTTPStatus.OK:
+            raise MeasurementError(f"{url} answered {status}: {text[:_SHOWN_CHARACTERS].strip()}")
+        return text
+
+    async def json(self, url: str, params: Mapping[str, str] | None = None) -> Any:
+        """Return the JSON value of ``url``.
+
+        Raises:
+            UnreachableError: as ``get``.
+            MeasurementError: any status but 200, or no JSON.
+        """
+        status, text = await self.get(url, params)
+        if status != HTTPStatus.OK:
+            raise MeasurementError(f"{url} answered {status}: {text[:_SHOWN_CHARACTERS].strip()}")
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise MeasurementError(f"{url} answered something that is not JSON") from error

@@ -1,0 +1,186 @@
+"""The protocol of one task: warm-up → drain and quiet → steady window → drain and quiet; and the idle baselines.
+
+The window starts and ends in quiet, so that its requests and its energy belong to each other exactly: no request
+straddles an edge, and an edge that is one tick off costs idle power × tick. With Prometheus each quiet lasts until its
+scrapes fall into it, which adds up to one scrape interval of idle energy to the window. Computes no figure.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from random import Random
+
+import aiohttp
+
+from perjoule.errors import MeasurementError
+from perjoule_loadgen.client import Client, Route
+from perjoule_loadgen.clock import Clock
+from perjoule_loadgen.config import Arrival, Config
+from perjoule_loadgen.crosscheck import Prometheus
+from perjoule_loadgen.load import Driver, Load
+from perjoule_loadgen.measurement import Bracket, Measurement, Plan
+from perjoule_loadgen.meter import Idle, Meter, Track, idle_between
+from perjoule_loadgen.pacer import schedule, shuffled
+from perjoule_loadgen.stats import settled
+from perjoule_loadgen.status import Status
+
+_SETTLED_EVERY_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """What the phases work with."""
+
+    config: Config
+    clock: Clock
+    session: aiohttp.ClientSession
+    meter: Meter
+    prometheus: Prometheus | None
+    status: Status
+
+    async def idle(self, name: str) -> dict[str, Idle]:
+        """Measure an idle baseline of every device that is there; nothing for a device whose counter stood still.
+
+        Raises:
+            MeasurementError: no counter moved.
+        """
+        if not self.config.idle:
+            return {}
+        self.status.enter(name, self.config.idle)
+        start = self.clock.unix()
+        await asyncio.sleep(self.config.idle)
+        end = self.clock.unix()
+        await self._wait_any(end)
+        found = {id_: idle_between(track, start, end) for id_, track in self.meter.tracks.items()}
+        return {id_: idle for id_, idle in found.items() if idle is not None}
+
+    async def _wait_any(self, at: float) -> None:
+        """Wait for every device, and be content with those that move."""
+        try:
+            await self.meter.wait_moved(tuple(self.meter.tracks), at)
+        except MeasurementError:
+            if not any(track.times and track.times[-1] >= at for track in self.meter.tracks.values()):
+                raise
+
+    async def measure(self, measurement: Measurement) -> None:
+        """Run the protocol for one task; what goes wrong becomes a fault of the measurement.
+
+        Cancelling it leaves in ``measurement`` what there is, with the bracket up to the last pair that was read.
+        """
+        try:
+            await self._protocol(measurement)
+        except MeasurementError as error:
+            measurement.faults.append(str(error))
+        except asyncio.CancelledError:
+            measurement.interrupted = True
+            self._close_early(measurement)
+            raise
+
+    async def _protocol(self, measurement: Measurement) -> None:
+        plan = measurement.plan
+        await self._warm_up(measurement)
+        await self._quiet(plan, "quiet before the window")
+        await self._window(measurement)
+        await self._quiet(plan, "quiet after the window", measurement)
+        if self.prometheus is not None and measurement.charged and measurement.steady.gave_up is None:
+            measurement.crosscheck = await self.prometheus.check(plan, measurement.charged)
+
+    async def _warm_up(self, measurement: Measurement) -> None:
+        config, load = self.config, measurement.warmup
+        if not config.warmup:
+            return
+        self.status.enter("warm-up", config.warmup, load)
+        await self._drive(measurement.plan, load, "warm-up", config.warmup, 0, self._settled(load))
+        if load.results and not load.ok:
+            raise MeasurementError(
+                f"no request of the warm-up succeeded ({len(load.results)} failed, the last: {load.results[-1].detail})"
+            )
+
+    def _settled(self, load: Load) -> Callable[[], bool]:
+        next_look, span = 0.0, self.config.rules.settle_seconds
+
+        def look() -> bool:
+            nonlocal next_look
+            now = self.clock.now()
+            if now < next_look:
+                return False
+            next_look = now + _SETTLED_EVERY_SECONDS
+            return now - load.began > 2 * span and settled([r.done for r in load.results], now, span)
+
+        return look
+
+    async def _drive(
+        self, plan: Plan, load: Load, name: str, seconds: float, requests: int, enough: Callable[[], bool] | None
+    ) -> None:
+        config = self.config
+        route = Route(plan.task, f"{config.target}/v1/tasks/{plan.task}", plan.items)
+        random = Random(f"{config.seed}/{plan.task}/{name}")  # noqa: S311 (arrivals, not secrets)
+        client = Client(self.session, route, self.clock.now)
+        order = shuffled(len(plan.items), random)
+        driver = Driver(client, order, self.clock.now, config.rules.dead_server_seconds)
+        if config.arrival is Arrival.CLOSED or config.rate is None:
+            await driver.closed(load, config.concurrency, seconds, requests, enough)
+        else:
+            times = schedule(config.arrival, config.rate, random, seconds, requests)
+            await driver.open(load, times, enough)
+
+    async def _quiet(self, plan: Plan, name: str, measurement: Measurement | None = None) -> None:
+        """Wait until the counters of the plan's devices have moved in the quiet; then take the end edge, if any."""
+        self.status.enter(name, None)
+        since = self.clock.unix() if measurement is None or measurement.ended is None else measurement.ended
+        at = since
+        if measurement is None:
+            at += self.config.rules.quiet_ticks * max(self.meter.tracks[id_].tick for id_ in plan.devices)
+        gone = measurement is not None and measurement.steady.gave_up is not None
+        if self.prometheus is not None and not gone:
+            at = max(at, await self.prometheus.wait_scraped(plan, self._devices(plan), since))
+        await self.meter.wait_moved(plan.devices, at)
+        if measurement is not None:
+            self._close(measurement, at)
+
+    async def _window(self, measurement: Measurement) -> None:
+        plan, load = measurement.plan, measurement.steady
+        seconds = self.config.window_seconds(max(self.meter.tracks[id_].tick for id_ in plan.devices))
+        edge = {id_: self.meter.tracks[id_].readings[-1].pair for id_ in plan.devices}
+        self.status.enter("steady window", seconds, load, edge)
+        measurement.began = self.clock.unix()
+        await self._drive(plan, load, "steady", seconds, self.config.requests or 0, None)
+        measurement.ended = self.clock.unix()
+
+    def _devices(self, plan: Plan) -> list[Track]:
+        return [self.meter.tracks[id_] for id_ in plan.devices]
+
+    def _close(self, measurement: Measurement, at: float) -> None:
+        """Take the brackets: from the last pair before the load began to the first pair from ``at``."""
+        began = measurement.began
+        assert began is not None  # noqa: S101 (a window that ended has begun)
+        brackets = [
+            bracket
+            for track in self.meter.tracks.values()
+            if (bracket := _bracket(track, began, at, self.meter.restarts)) is not None
+        ]
+        measurement.charged = _of(brackets, measurement.plan.devices)
+        measurement.excluded = tuple(b for b in brackets if b.device.id not in measurement.plan.devices)
+
+    def _close_early(self, measurement: Measurement) -> None:
+        if measurement.began is None:
+            return
+        measurement.ended = measurement.ended or self.clock.unix()
+        newest = [track.times[-1] for track in self._devices(measurement.plan) if track.times]
+        if newest and min(newest) > measurement.began:
+            self._close(measurement, min(newest))
+
+
+def _bracket(track: Track, began: float, at: float, restarts: Iterable[float]) -> Bracket | None:
+    start, end = track.last_until(began), track.first_from(at)
+    if start is None or end is None or end.pair.at <= start.pair.at:
+        return None
+    reset = (start.resets or 0.0) != (end.resets or 0.0) or any(
+        start.pair.at <= moment <= end.pair.at for moment in (*track.went_back, *restarts)
+    )
+    return Bracket(track.device, start.pair, end.pair, track.tick, reset)
+
+
+def _of(brackets: Iterable[Bracket], ids: tuple[str, ...]) -> tuple[Bracket, ...]:
+    found = tuple(bracket for bracket in brackets if bracket.device.id in ids)
+    return found if len(found) == len(ids) else ()

@@ -1,0 +1,146 @@
+"""Runs a configuration to its exit code: campaign, display, table, files. Imports what the extra ``loadgen`` brings."""
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import uvloop
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from perjoule import __version__
+from perjoule.reference import study_figure
+from perjoule.units import scaled
+from perjoule.workloads import WORKLOADS
+from perjoule_loadgen import files, report
+from perjoule_loadgen.campaign import Campaign
+from perjoule_loadgen.campaign import run as run_campaign
+from perjoule_loadgen.clock import Clock, system_clock
+from perjoule_loadgen.config import Config, Format
+from perjoule_loadgen.figures import Carbon, carbon_factor
+from perjoule_loadgen.live import Display
+from perjoule_loadgen.result import Run, conclude, document, idle_report
+from perjoule_loadgen.status import Status
+
+INVALID = 3
+INTERRUPTED = 130
+
+
+def run(config: Config, stdout: TextIO, stderr: TextIO) -> int:
+    """Measure, print, write; return the exit code.
+
+    Raises:
+        PerjouleError: nothing could be measured.
+        OutputError: the figures were printed and could not be written.
+    """
+    clock, campaign = system_clock(), Campaign()
+    folder = config.output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    files.prepare(folder)
+    status = Status(clock.now)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run_shown(config, clock, status, campaign, report.console(stderr)))
+    finally:
+        if not campaign.measurements:
+            _remove_if_empty(folder)
+    if not campaign.measurements:
+        stderr.write("loadgen: interrupted before anything was measured\n")
+        return INTERRUPTED
+    runs = _conclude(campaign, config)
+    documents = [document(run, config, _host(campaign)) for run in runs]
+    _print(report.console(stdout), stdout, config, runs, documents, campaign.faults)
+    _write(folder, campaign, runs, documents, clock, alone=config.output is not None and len(config.tasks) == 1)
+    stderr.write(f"written to {folder}\n")
+    if campaign.interrupted:
+        return INTERRUPTED
+    return 0 if all(run.verdict.valid for run in runs) else INVALID
+
+
+async def _run_shown(config: Config, clock: Clock, status: Status, campaign: Campaign, out: Console) -> None:
+    """Run the campaign with its display; SIGINT and SIGTERM end it in good order."""
+    loop = asyncio.get_running_loop()
+    work = asyncio.create_task(run_campaign(config, clock, status, campaign))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, work.cancel)
+    shown = asyncio.create_task(Display(out, status, campaign).run())
+    try:
+        await work
+    except asyncio.CancelledError:
+        campaign.interrupted = True
+    finally:
+        shown.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await shown
+
+
+def _conclude(campaign: Campaign, config: Config) -> list[Run]:
+    carbon = _carbon(campaign, config)
+    baselines = campaign.baselines()
+    return [conclude(measurement, baselines, carbon, config) for measurement in campaign.measurements]
+
+
+def _carbon(campaign: Campaign, config: Config) -> Carbon | None:
+    said = list(campaign.meter.latest.values()) if campaign.meter is not None else []
+    return carbon_factor(said[0] if said else None, config.zone)
+
+
+def _host(campaign: Campaign) -> dict[str, Any]:
+    return {
+        "loadgen": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "idle": idle_report(campaign.baselines()),
+    }
+
+
+def _print(
+    out: Console, stdout: TextIO, config: Config, runs: Sequence[Run], documents: Sequence[dict[str, Any]],
+    faults: Sequence[str],
+) -> None:  # fmt: skip
+    if config.format is Format.TABLE:
+        report.show(out, runs, faults)
+    elif config.format is Format.CSV:
+        stdout.write(report.csv_table(documents))
+    else:
+        content = documents[0] if len(config.tasks) == 1 else list(documents)
+        stdout.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    stdout.flush()
+
+
+def _write(
+    folder: Path, campaign: Campaign, runs: Sequence[Run], documents: Sequence[dict[str, Any]], clock: Clock, *,
+    alone: bool,
+) -> None:  # fmt: skip
+    tracks = list(campaign.meter.tracks.values()) if campaign.meter is not None else []
+    for run_, content in zip(runs, documents, strict=True):
+        files.write(folder if alone else folder / run_.task, run_, content, tracks, clock)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def list_tasks(stdout: TextIO) -> int:
+    """Print the tasks with their units, parameters and the study's figure."""
+    out = report.console(stdout)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("task", "input", "unit", "parameters", "kind"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("study J/inference", justify="right")
+    for spec in WORKLOADS.values():
+        parameters = " ".join(f"{name}={value}" for name, value in spec.parameters.items())
+        figure = study_figure(spec.id)
+        joules = scaled(figure.joules_per_inference if figure else None, "J")
+        table.add_row(spec.id, spec.input.value, spec.unit.value, parameters, spec.paradigm.value, joules)
+    out.print(table)
+    return 0

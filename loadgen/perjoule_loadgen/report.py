@@ -1,0 +1,211 @@
+"""The final table and what must stand beside it: reasons, method, boundary, factor, and the published figures' caveats.
+
+Prints to the consoles it is given; measures and judges nothing. Where stdout is no terminal no column is cut.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from perjoule.reference import STUDY_BOUNDARY, STUDY_CAVEATS, study_figure
+from perjoule.units import ABSENT, scaled, significant
+from perjoule_loadgen.energy import METHOD_WORDS
+from perjoule_loadgen.result import SIMULATED_BANNER, Run
+from perjoule_loadgen.stats import Interval
+
+_WIDE = 500
+"""Columns of a console that is no terminal: more than any line needs."""
+
+_STYLES = {"VALID": "green", "INVALID": "bold red"}
+
+
+def console(stream: Any) -> Console:
+    """Return a console for ``stream``; as wide as needed, and without colours, where it is no terminal."""
+    found = Console(file=stream, highlight=False)
+    return found if found.is_terminal else Console(file=stream, highlight=False, width=_WIDE, color_system=None)
+
+
+def percent(interval: Interval | None) -> str:
+    """Return the larger half of the interval relative to its value: ``±1.2 %``."""
+    if interval is None or not interval.value:
+        return ABSENT
+    half = max(interval.high - interval.value, interval.value - interval.low) / interval.value * 100
+    return f"±{significant(half, 2)} %"
+
+
+def _gross(run: Run) -> str:
+    return scaled(run.figures.gross.value if run.figures.gross else None, "J")
+
+
+def _active(run: Run) -> str:
+    return scaled(run.figures.active.value if run.figures.active else None, "J")
+
+
+def _grams(run: Run) -> str:
+    if run.carbon is None:
+        return f"{ABSENT} (no zone)"
+    return scaled(run.figures.grams.value if run.figures.grams else None, "g")
+
+
+def _rate(run: Run) -> str:
+    rate = run.figures.per_second
+    return ABSENT if rate is None else significant(rate)
+
+
+def _promql(run: Run) -> str:
+    return scaled(None if run.crosscheck is None else run.crosscheck["joules_per_inference"], "J")
+
+
+def _study(run: Run) -> str:
+    figure = study_figure(run.task)
+    return scaled(figure.joules_per_inference if figure else None, "J")
+
+
+def _columns(runs: Sequence[Run]) -> Mapping[str, Callable[[Run], str]]:
+    columns: dict[str, Callable[[Run], str]] = {
+        "J/inference\ngross": _gross,
+        "\n±": lambda run: percent(run.figures.gross),
+        "J/inference\nactive": _active,
+        "gCO2e/\ninference": _grams,
+        "inf/s\n": _rate,
+        "latency\np50": lambda run: scaled(run.figures.latency.p50, "s"),
+        "latency\np95": lambda run: scaled(run.figures.latency.p95, "s"),
+    }
+    if any(run.crosscheck is not None for run in runs):
+        columns["J/inference\nPromQL"] = _promql
+    columns["J/inference\nstudy [1]"] = _study
+    return columns
+
+
+def show(out: Console, runs: Sequence[Run], faults: Iterable[str]) -> None:
+    """Print the table and its notes."""
+    simulated = any(run.simulated for run in runs)
+    if simulated:
+        out.print(Text(f"=== {SIMULATED_BANNER} ===", style="bold yellow"))
+    reasons = _numbered(runs)
+    out.print(_table(out, runs, reasons))
+    for number, (run, text) in enumerate(reasons, 1):
+        _note(out, f"reason {number}", f"{run.task}: {text}", "red")
+    for text, tasks in _warnings(runs).items():
+        _note(out, "warning", f"{', '.join(tasks)}: {text}", "yellow")
+    for fault in faults:
+        _note(out, "warning", fault, "yellow")
+    for title, text in _notes(runs):
+        _note(out, title, text)
+    if simulated:
+        out.print(Text(f"=== {SIMULATED_BANNER} ===", style="bold yellow"))
+
+
+def _numbered(runs: Sequence[Run]) -> list[tuple[Run, str]]:
+    return [(run, reason.text) for run in runs for reason in run.verdict.reasons]
+
+
+def _table(out: Console, runs: Sequence[Run], reasons: Sequence[tuple[Run, str]]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold" if out.is_terminal else "")
+    table.add_column("task\n", no_wrap=True)
+    columns = _columns(runs)
+    for title in columns:
+        table.add_column(title, justify="right", no_wrap=not out.is_terminal)
+    table.add_column("verdict\n", no_wrap=not out.is_terminal)
+    for run in runs:
+        numbers = [str(number) for number, (of, _) in enumerate(reasons, 1) if of is run]
+        word = "VALID" if run.verdict.valid else "INVALID"
+        shown = Text(f"{word} {','.join(numbers)}".strip(), style=_STYLES[word])
+        table.add_row(run.task, *(cell(run) for cell in columns.values()), shown)
+    return table
+
+
+def _warnings(runs: Sequence[Run]) -> Mapping[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        for warning in run.verdict.warnings:
+            found.setdefault(warning.text, []).append(run.task)
+    return {text: ["all tasks"] if len(tasks) == len(runs) > 1 else tasks for text, tasks in found.items()}
+
+
+def _note(out: Console, title: str, text: str, style: str = "") -> None:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=10, no_wrap=True, justify="right", style=style or "dim")
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(title), Text(text))
+    out.print(grid)
+
+
+def _notes(runs: Sequence[Run]) -> Iterable[tuple[str, str]]:
+    yield from _energy_notes(runs)
+    yield from _carbon_notes(runs)
+    if any(run.crosscheck is not None for run in runs):
+        yield "PromQL", "the same windows by Prometheus: exact deltas of its counters with @, independent of the client"
+    if any(study_figure(run.task) is not None for run in runs):
+        yield "[1] study", f"Power Hungry Processing (arXiv 2311.16863); {STUDY_BOUNDARY}"
+        for caveat in STUDY_CAVEATS:
+            yield "", caveat
+
+
+def _energy_notes(runs: Sequence[Run]) -> Iterable[tuple[str, str]]:
+    devices = {device.id: device for run in runs for device in run.devices}
+    for device in devices.values():
+        name = f" ({device.name})" if device.name else ""
+        yield "energy", f"{device.id}{name}: {device.method}: {METHOD_WORDS.get(device.method, 'of unknown method')}"
+    if devices:
+        yield "boundary", f"{' + '.join(devices)} alone; nothing else of the machine, and no PUE, is in the joules"
+        yield "±", _uncertainty_words({device.method for device in devices.values()})
+    for id_, baseline in (runs[0].baselines if runs else {}).items():
+        if id_ in devices and baseline.watts is not None:
+            measured = [idle for idle in (baseline.before, baseline.after) if idle is not None]
+            yield "idle", f"{id_}: {' and '.join(f'{significant(idle.watts)} W' for idle in measured)}"
+    excluded = dict.fromkeys(b.device.id for run in runs for b in run.measurement.excluded)
+    if excluded:
+        yield "excluded", f"{', '.join(excluded)}: shown by the exporter and not charged"
+
+
+def _uncertainty_words(methods: set[str]) -> str:
+    words = "one counter update at each edge, and the quiet around the load; — where active is below its uncertainty"
+    if "counter" in methods:
+        words += "; the gain of a board's sensor (±5 %) is not in it"
+    if "estimated" in methods:
+        words += "; the error of the estimate itself is unknown and not in it"
+    return words
+
+
+def _carbon_notes(runs: Sequence[Run]) -> Iterable[tuple[str, str]]:
+    carbon = next((run.carbon for run in runs if run.carbon is not None), None)
+    if carbon is None:
+        yield "gCO2e", "no zone: start the exporter with --carbon.zone FRA, or give loadgen --zone FRA"
+        return
+    source = ", ".join(str(part) for part in (carbon.source, carbon.year) if part is not None)
+    by = "recomputed with --zone" if carbon.recomputed else "the exporter's factor"
+    factor = f"{significant(carbon.grams_per_kwh)} g/kWh ({source or 'source unknown'}), PUE {carbon.pue:g}"
+    yield "gCO2e", f"zone {carbon.zone}, {factor}; {by}; gross joules × intensity × PUE, location based"
+
+
+def csv_table(documents: Sequence[Mapping[str, Any]]) -> str:
+    """Return the documents as CSV: one row for a task, nested keys joined by dots, lists by semicolons."""
+    rows = [_flat(document) for document in documents]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _flat(document: Mapping[str, Any]) -> dict[str, object]:
+    row: dict[str, object] = {}
+    for name, value in document.items():
+        if name in {"reference", "host", "excluded_devices", "schema"}:
+            continue
+        if name == "devices":
+            for key in ("device", "method", "joules", "idle_watts"):
+                row[f"devices.{key}"] = ";".join(str(device[key]) for device in value)
+        elif isinstance(value, Mapping):
+            row.update({f"{name}.{key}": inner for key, inner in _flat(value).items()})
+        else:
+            row[name] = "; ".join(value) if isinstance(value, list) else "" if value is None else value
+    return row

@@ -1,0 +1,174 @@
+"""A finished run as a value (``Run``) and as the document ``perjoule.run/1`` of ``run.json``.
+
+Pure: composes what was measured, computed and judged. The document is the contract of DESIGN's section on the load
+generator; keys beyond it (``simulated``, ``warnings``, …) only add.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from perjoule.reference import references
+from perjoule.workloads import WORKLOADS
+from perjoule_loadgen.config import Config
+from perjoule_loadgen.energy import METHOD_WORDS, SIMULATED, Device
+from perjoule_loadgen.figures import Baseline, Carbon, Figures, figures
+from perjoule_loadgen.measurement import Bracket, Measurement
+from perjoule_loadgen.stats import Interval
+from perjoule_loadgen.verdict import Facts, Verdict, difference, failures, lengths, verdict
+
+SCHEMA = "perjoule.run/1"
+SIMULATED_BANNER = "SIMULATED: no hardware was measured; these figures show the method and nothing else"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One task's measurement with its figures and verdict."""
+
+    measurement: Measurement
+    figures: Figures
+    verdict: Verdict
+    carbon: Carbon | None
+    baselines: Mapping[str, Baseline]
+    crosscheck: Mapping[str, Any] | None
+
+    @property
+    def task(self) -> str:
+        """Workload id."""
+        return self.measurement.plan.task
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The devices that pay, as far as the exporter was read."""
+        return tuple(bracket.device for bracket in self.measurement.charged)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any of them is simulated."""
+        return any(device.method == SIMULATED for device in self.devices)
+
+
+def conclude(measurement: Measurement, baselines: Mapping[str, Baseline], carbon: Carbon | None, config: Config) -> Run:
+    """Compute the figures of a measurement and judge it."""
+    found = figures(measurement, baselines, carbon)
+    facts = Facts(measurement, found, baselines, config.rules)
+    return Run(measurement, found, verdict(facts), carbon, baselines, _crosscheck(facts))
+
+
+def document(run: Run, config: Config, host: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of ``run.json``."""
+    measurement, found = run.measurement, run.figures
+    load, model = measurement.steady, measurement.plan.model
+    return {
+        "schema": SCHEMA,
+        "verdict": "valid" if run.verdict.valid else "invalid",
+        "reasons": [reason.text for reason in run.verdict.reasons],
+        "warnings": [reason.text for reason in run.verdict.warnings],
+        "simulated": run.simulated,
+        **({"banner": SIMULATED_BANNER} if run.simulated else {}),
+        "interrupted": measurement.interrupted,
+        "task": run.task,
+        "model": model.id,
+        "weights": model.weights,
+        "target": config.target,
+        "load": _load(config),
+        "window": {"start": found.start, "end": found.end, "seconds": found.seconds},
+        "requests": {
+            "sent": load.sent,
+            "ok": load.ok,
+            "failed": failures(load.results),
+            "scheduled": load.scheduled,
+        },
+        "latency_seconds": asdict(found.latency),
+        "throughput_per_second": found.per_second,
+        "devices": [_device(bracket, run.baselines) for bracket in measurement.charged],
+        "excluded_devices": [_device(bracket, run.baselines) for bracket in measurement.excluded],
+        "lengths": lengths(measurement),
+        "joules_per_inference": {
+            "gross": _interval(found.gross),
+            "active": _interval(found.active),
+            "attributed": None,
+        },
+        "joules_per_unit": {
+            "unit": WORKLOADS[run.task].unit.value,
+            "value": found.joules_per_unit,
+            "units": found.units,
+        },
+        "grams_per_inference": _interval(found.grams),
+        "sci_grams_per_inference": None,
+        "carbon": None if run.carbon is None else asdict(run.carbon),
+        "crosscheck": run.crosscheck,
+        "reference": [
+            {"source": f.source, "boundary": f.boundary, "joules_per_inference": f.joules_per_inference}
+            for f in references()[run.task]
+        ],
+        "host": dict(host),
+    }
+
+
+def idle_report(baselines: Mapping[str, Baseline]) -> list[dict[str, Any]]:
+    """Return the idle baselines for ``host`` in ``run.json``, drift included."""
+    return [
+        {
+            "device": id_,
+            "before_watts": baseline.before.watts if baseline.before else None,
+            "after_watts": baseline.after.watts if baseline.after else None,
+            "drift_ratio": baseline.drift,
+        }
+        for id_, baseline in baselines.items()
+    ]
+
+
+def _load(config: Config) -> dict[str, Any]:
+    closed = config.rate is None
+    return {
+        "arrival": config.arrival.value,
+        "rate": config.rate,
+        "concurrency": config.concurrency if closed else None,
+        "seed": config.seed,
+        "requests": config.requests,
+        "repeats": 1,
+        "duration_seconds": config.duration,
+        "warmup_seconds": config.warmup,
+        "timeout_seconds": config.timeout,
+    }
+
+
+def _device(bracket: Bracket, baselines: Mapping[str, Baseline]) -> dict[str, Any]:
+    baseline = baselines.get(bracket.device.id)
+    return {
+        "device": bracket.device.id,
+        "kind": bracket.device.kind,
+        "name": bracket.device.name,
+        "method": bracket.device.method,
+        "joules": None if bracket.reset else bracket.joules,
+        "idle_watts": baseline.watts if baseline is not None else None,
+        "tick_seconds": bracket.tick,
+    }
+
+
+def _interval(interval: Interval | None) -> dict[str, Any] | None:
+    return None if interval is None else asdict(interval)
+
+
+def _crosscheck(facts: Facts) -> dict[str, Any] | None:
+    check, found = facts.measurement.crosscheck, difference(facts)
+    if check is None:
+        return None
+    return {
+        "prometheus_joules": check.joules,
+        "difference_ratio": found[0] if found else None,
+        "bound_ratio": found[1] if found else None,
+        "joules_per_inference": check.joules_per_inference,
+        "query": check.query,
+    }
+
+
+def methods(runs: Iterable[Run]) -> list[str]:
+    """Return one line for each device that paid: what it is, and how its joules come about."""
+    devices = {device.id: device for run in runs for device in run.devices}
+    return [
+        f"{device.id}{f' ({device.name})' if device.name else ''}: {device.method}:"
+        f" {METHOD_WORDS.get(device.method, 'unknown')}"
+        for device in devices.values()
+    ]

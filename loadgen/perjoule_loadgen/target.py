@@ -1,0 +1,123 @@
+"""What the server says of itself before it is loaded: whether it is ready, what it serves, and on which device.
+
+A server that is not ours may say nothing of this: then nothing is known, which is not an error here. Sends no
+inference.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+from perjoule.errors import MeasurementError, UnreachableError, UsageError
+from perjoule.workloads import WORKLOADS
+from perjoule_loadgen.energy import samples
+from perjoule_loadgen.pages import Page
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A served model: its id, the exporter's names of its devices, and where its weights come from."""
+
+    id: str
+    devices: tuple[str, ...] = ()
+    weights: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server.
+
+    Attributes:
+        url: its base URL.
+        defaults: task → id of the model that serves it unless asked otherwise; empty when the server lists none.
+        served: (task, model id) → model, as its metrics say.
+    """
+
+    url: str
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    served: Mapping[tuple[str, str], Model] = field(default_factory=dict)
+
+    def tasks(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """Return the tasks to run: those wanted, or all that are served if none is.
+
+        Raises:
+            UsageError: a wanted task is not served; the message lists what is.
+        """
+        if not wanted:
+            return tuple(task for task in WORKLOADS if not self.defaults or task in self.defaults)
+        missing = [task for task in wanted if self.defaults and task not in self.defaults]
+        if missing:
+            raise UsageError(f"{self.url} does not serve {', '.join(missing)}; it serves {', '.join(self.defaults)}")
+        return tuple(wanted)
+
+    def model(self, task: str, wanted: str | None) -> Model:
+        """Return the model that will answer ``task``; its devices are empty when the server does not tell.
+
+        Raises:
+            UsageError: the server tells, and does not have the wanted one.
+        """
+        if wanted is None and task not in self.defaults:
+            return Model("unknown")
+        id_ = wanted or self.defaults[task]
+        known = [model for of, model in self.served if of == task]
+        if wanted is not None and known and wanted not in known:
+            raise UsageError(f"{self.url} does not serve {task} with {wanted}; it has {', '.join(known)}")
+        return self.served.get((task, id_), Model(id_))
+
+
+async def ask(page: Page, url: str, ready_seconds: float) -> Target:
+    """Wait until the server is ready and return what it says of itself.
+
+    Raises:
+        UnreachableError: nobody answers; the message says how to start a server.
+        MeasurementError: it is still not ready after ``ready_seconds``.
+    """
+    await _wait_ready(page, url, ready_seconds)
+    return Target(url, await _defaults(page, url), await _served(page, url))
+
+
+async def _wait_ready(page: Page, url: str, seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while True:
+        try:
+            status, text = await page.get(f"{url}/readyz")
+        except UnreachableError as error:
+            raise UnreachableError(
+                f"no inference server answers at {url}; start one with: inference-server --models tiny"
+            ) from error
+        if status != HTTPStatus.SERVICE_UNAVAILABLE:
+            return
+        if loop.time() > deadline:
+            raise MeasurementError(f"{url} is not ready after {seconds:.0f} s: {text.strip()[:200]}")
+        await asyncio.sleep(0.2)
+
+
+async def _defaults(page: Page, url: str) -> Mapping[str, str]:
+    try:
+        answer = await page.json(f"{url}/v1/tasks")
+    except MeasurementError:  # not our server: it lists nothing
+        return {}
+    return dict(_entries(answer))
+
+
+def _entries(answer: Any) -> list[tuple[str, str]]:
+    data = answer.get("data") if isinstance(answer, dict) else None
+    entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
+    return [(entry["task"], str(entry["default"])) for entry in entries if "default" in entry and "task" in entry]
+
+
+async def _served(page: Page, url: str) -> Mapping[tuple[str, str], Model]:
+    try:
+        found = samples(await page.text(f"{url}/metrics"), ("inference_model_info",))
+    except MeasurementError:  # as above
+        return {}
+    served: dict[tuple[str, str], Model] = {}
+    for sample in found.get("inference_model_info", ()):
+        key = (sample.labels.get("task", ""), sample.labels.get("model", ""))
+        before = served.get(key, Model(key[1]))
+        devices = dict.fromkeys((*before.devices, sample.labels.get("device", "")))
+        served[key] = Model(key[1], tuple(name for name in devices if name), sample.labels.get("weights"))
+    return served
