@@ -10,6 +10,8 @@ Conventions, each with the failure that it avoids:
 - ``max`` by device before any sum: some exporters repeat a board's energy for each MIG slice;
 - ``and`` the counter itself: when an exporter is down its last windows are cut short, and would read as cheap;
 - a task of which one device is not measured has no energy at all, rather than a part of it;
+- nor has one whose device was measured for a part of the window only: an exporter that came later, or was away, would
+  make every request of its absence free;
 - joined ``on (node, device)``: device names such as ``cpu-0`` exist on every machine.
 """
 
@@ -57,6 +59,11 @@ class Window:
         return f"task_model_device:inference_device_busy_share:ratio{self.range}"
 
     @property
+    def coverage(self) -> str:
+        """Time in which the device's energy was there, over the time in which its work was; tasks need nearly all."""
+        return f"device:energy_coverage:ratio{self.range}"
+
+    @property
     def energy(self) -> str:
         """Joules of each task and model."""
         return f"task_model:inference_energy_joules:increase{self.range}"
@@ -92,6 +99,9 @@ ONE_HOUR = Window("1h", 3600, every="1m")
 WINDOWS = (FIVE_MINUTES, ONE_HOUR)
 """Five minutes for dashboards and alerts, an hour for reports. A longer range than a load test's phases mixes them."""
 
+MIN_COVERAGE = 0.9
+"""Share of the time of work for which a device's energy must be known: no figure is too low by more than 10 %."""
+
 POWER_WINDOW = "1m"
 """Range of the power derived from energy: it must hold two scrapes, so scrape every 30 s or faster."""
 
@@ -118,20 +128,31 @@ def _over_devices(function: str, quantity: str, span: str) -> str:
     return by_device(gpus, f"{function}({cpu}{CPU_ZONE}[{span}]) and {cpu}{CPU_ZONE}")
 
 
-def _shared_out(share: str, quantity: str) -> str:
+def _shared_out(window: Window, quantity: str) -> str:
     """Return ``quantity`` of devices shared out to tasks, without the tasks of which a device is unknown."""
+    share = window.share
+    known = f"({quantity} and on (node, device) {window.coverage} >= {MIN_COVERAGE})"
     return f"""\
   sum by (node, task, model) (
       {share}
     * on (node, device) group_left ()
-      {quantity}
+      {known}
   )
 unless on (node, task, model)
   (
       {share}
     unless on (node, device)
-      {quantity}
+      {known}
   )"""
+
+
+def _coverage(window: Window) -> str:
+    """Count, at the steps of the group, where the two counters were there; stale series do not count."""
+    steps = f"[{window.range}:{window.every}]"
+    gpu, cpu = "gpu_energy_joules_total", f"cpu_energy_joules_total{CPU_ZONE}"
+    energy = by_device(f"count_over_time({gpu}{steps})", f"count_over_time({cpu}{steps})")
+    work = f"max by (node, device) (count_over_time(inference_device_busy_seconds_total{steps}))"
+    return f"{energy}\n/ on (node, device)\n  {work}"
 
 
 def device_rules() -> tuple[Rule, ...]:
@@ -159,9 +180,10 @@ and on (node, device) {window.device_energy}"""
         Rule(window.device_emissions, emissions),
         Rule(window.busy, busy),
         Rule(window.share, share),
+        Rule(window.coverage, _coverage(window)),
         Rule(window.requests_ok, requests),
-        Rule(window.energy, _shared_out(window.share, window.device_energy)),
-        Rule(window.emissions, _shared_out(window.share, window.device_emissions)),
+        Rule(window.energy, _shared_out(window, window.device_energy)),
+        Rule(window.emissions, _shared_out(window, window.device_emissions)),
         Rule(window.requests_charged, f"{window.requests_ok} and {window.energy}"),
         Rule(window.joules_per_inference, f"{window.energy} / ({window.requests_charged} > 0)"),
         Rule(window.grams_per_inference, f"{window.emissions} / ({window.requests_charged} > 0)"),
