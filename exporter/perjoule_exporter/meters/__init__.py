@@ -1,0 +1,113 @@
+"""What a meter is: the devices it finds, and the frozen values that one reading of a device gives.
+
+A meter talks to one source (a driver, /proc, a simulation) and translates it: microjoules, watts, bytes, hertz, Unix
+seconds. It knows nothing of sums, resets, scrapes or carbon: those are the sampler's. Whatever the source does not tell
+is ``None``, never 0 and never the last value.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Protocol
+
+MICRO = 1_000_000
+"""Microjoules in a joule. Counters are integers of microjoules, so that no sum ever rounds."""
+
+THROTTLE_REASONS = (
+    "applications_clocks_setting",
+    "sw_power_cap",
+    "hw_slowdown",
+    "sync_boost",
+    "sw_thermal_slowdown",
+    "hw_thermal_slowdown",
+    "hw_power_brake_slowdown",
+)
+"""Why clocks may be held down, in NVML's words. An idle GPU's low clocks are not among them: nothing is held down."""
+
+
+class DeviceKind(StrEnum):
+    """Which families a device is published in."""
+
+    GPU = "gpu"
+    CPU = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Identity of one device, as labels show it. It does not change while the exporter runs.
+
+    ``uuid`` is the device's name everywhere in Perjoule: the GPU's uuid as its driver spells it, or ``cpu-<package>``.
+    ``index`` is the GPU's number or the package's. ``method``, one of ``perjoule.metrics.METHODS``, says how energy
+    comes about, and ``scope`` what it covers: ``gpu``, ``module``, or the zone of a CPU (``package``). Unknown texts
+    are empty, which to Prometheus is a label that is absent.
+    """
+
+    kind: DeviceKind
+    uuid: str
+    index: int
+    method: str
+    scope: str
+    name: str = ""
+    vendor: str = ""
+    driver: str = ""
+    pci_bus_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What changes fast: energy and power, read at every sample.
+
+    ``energy_microjoules`` is the source's own counter, with whatever origin it has. ``energy_time`` is the Unix time at
+    which that counter last moved, and is there only where the source really says so.
+    """
+
+    energy_microjoules: int | None = None
+    energy_time: float | None = None
+    power_watts: float | None = None
+    average_power_watts: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What changes slowly, read a few times a second. ``clocks_hertz`` maps a clock domain to its frequency.
+
+    ``throttle_reasons`` are the active ones of ``THROTTLE_REASONS``; empty means that none is, ``None`` that nobody
+    knows.
+    """
+
+    limit_watts: float | None = None
+    utilization_ratio: float | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    temperature_celsius: float | None = None
+    clocks_hertz: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    throttle_reasons: frozenset[str] | None = None
+
+
+class Meter(Protocol):
+    """One source of energy readings. All methods are called from one thread, but for ``close``, which ends it."""
+
+    def devices(self) -> Sequence[Device]:
+        """Return the devices found, in a stable order."""
+        ...
+
+    def read(self, device: Device) -> Reading:
+        """Read energy and power now.
+
+        Raises:
+            DeviceLostError: the device no longer answers.
+        """
+        ...
+
+    def status(self, device: Device) -> Status:
+        """Read the slow values now.
+
+        Raises:
+            DeviceLostError: the device no longer answers.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the source back. No method is called afterwards."""
+        ...
