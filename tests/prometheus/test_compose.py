@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,19 @@ def test_the_image_has_the_same_health_check(name: str) -> None:
 def test_programs_are_started_with_flags_of_the_contract(name: str) -> None:
     """Each flag is one of DESIGN's."""
     assert {word for word in words(name) if word.startswith("--")} == FLAGS[name]
+
+
+@pytest.mark.parametrize(("name", "program"), OURS.items())
+def test_programs_know_the_flags_that_they_are_started_with(name: str, program: str) -> None:
+    """Each flag of the containers' commands and of the images' defaults stands in the program's help."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name(program), "--help"], capture_output=True, text=True, check=True
+    )
+    known = set(re.findall(r"--[a-z][a-z.-]*", done.stdout))
+    default = re.search(r"^CMD (\[.*\])$", dockerfile(name), re.MULTILINE)
+    assert default
+    asked = {word for word in [*words(name), *json.loads(default[1])] if word.startswith("--")}
+    assert asked <= known | {"--help"}
 
 
 @pytest.mark.parametrize(("name", "program"), OURS.items())
