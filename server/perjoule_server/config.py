@@ -109,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--version", action="version", version=f"inference-server {__version__}")
     _add_serving(made)
     _add_limits(made)
+    _add_times(made)
     return made
 
 
@@ -169,6 +170,11 @@ def _add_limits(made: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="largest body; larger ones are answered 413 (default: %(default)s)",
     )
+
+
+def _add_times(made: argparse.ArgumentParser) -> None:
+    default = ServerConfig()
+    add = made.add_argument
     add(
         "--timeout",
         dest="timeout_seconds",
