@@ -116,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
 def _add_serving(made: argparse.ArgumentParser) -> None:
     default = ServerConfig()
     add = made.add_argument
-    add("--models", default=default.models, metavar="NAME", help="model profile (default: %(default)s)")
+    add("--models", default=default.models, metavar="NAME|FILE", help="profile or .toml (default: %(default)s)")
     add("--tasks", type=_tasks, default=default.tasks, metavar="A,B", help="workloads to serve (default: all)")
     add("--host", default=default.host, help="address to listen on (default: %(default)s)")
     add("--port", type=_whole(0, 65535), default=default.port, help="port, 0 for a free one (default: %(default)s)")
