@@ -25,6 +25,8 @@ from perjoule_loadgen.target import Target, ask
 
 _CLOCK_LEAD_SECONDS = 0.25
 _FIRST_READINGS = 12
+_SCORED = frozenset({"zero-shot-text-classification"})
+"""Tasks that score given labels instead of writing: their schema has no lengths to ask for."""
 
 
 @dataclass(slots=True)
@@ -115,11 +117,10 @@ async def _first_readings(page: Page, config: Config, clock: Clock) -> Meter:
 
 def _plan(config: Config, target: Target, meter: Meter, task: str) -> Plan:
     model = target.model(task, config.model)
-    named = config.model if config.model is not None else None
+    parameters = WORKLOADS[task].parameters
     items = []
     for item in load_inputs(task, config.inputs):
-        parameters = WORKLOADS[task].parameters
-        body, content_type = item.body(parameters, named)
+        body, content_type = item.body({} if task in _SCORED else parameters, config.model)
         asked = {**parameters, **item.parameters}
         least, most = asked.get("min_new_tokens"), asked.get("max_new_tokens")
         items.append(Prepared(

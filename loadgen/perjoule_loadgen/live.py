@@ -87,7 +87,8 @@ class Display:
             joules = sum(bracket.joules for bracket in measurement.charged)
             each = f"{scaled(joules / load.ok, 'J')}/inference gross" if joules and load.ok else "no energy figure"
             failed = len(load.results) - load.ok
-            self._out.print(Text(f"  {task}: {load.ok:,} ok, {failed:,} failed, {each}"), soft_wrap=True)
+            told = "; ".join(measurement.faults) or f"{load.ok:,} ok, {failed:,} failed, {each}"
+            self._out.print(Text(f"  {task}: {told}"), soft_wrap=True)
 
     def _panel(self) -> Group:
         status = self._status
@@ -104,7 +105,7 @@ class Display:
     def _facts(self) -> list[str]:
         facts: list[str] = []
         load, meter = self._status.load, self._campaign.meter
-        if load is not None:
+        if load is not None and load.sent:
             facts += self._load_facts(load)
         tracks = meter.tracks if meter is not None else {}
         for id_, track in tracks.items():

@@ -6,21 +6,30 @@ Prints to the consoles it is given; measures and judges nothing. Where stdout is
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from perjoule.reference import STUDY_BOUNDARY, STUDY_CAVEATS, study_figure
 from perjoule.units import ABSENT, scaled, significant
+from perjoule.workloads import WORKLOADS
 from perjoule_loadgen.energy import METHOD_WORDS
 from perjoule_loadgen.result import SIMULATED_BANNER, Run
 from perjoule_loadgen.stats import Interval
+from perjoule_loadgen.verdict import Reason
 
 _WIDE = 500
 """Columns of a console that is no terminal: more than any line needs."""
+
+_NAMED_TASKS = 4
+
+_LONGEST_WORD = len("classification")
+_TITLE = "Energy and CO2e per inference"
 
 _STYLES = {"VALID": "green", "INVALID": "bold red"}
 
@@ -67,20 +76,30 @@ def _study(run: Run) -> str:
     return scaled(figure.joules_per_inference if figure else None, "J")
 
 
-def _columns(runs: Sequence[Run]) -> Mapping[str, Callable[[Run], str]]:
-    columns: dict[str, Callable[[Run], str]] = {
-        "J/inference\ngross": _gross,
+def _latency(percent: str) -> Callable[[Run], str]:
+    return lambda run: scaled(getattr(run.figures.latency, percent), "s")
+
+
+_COLUMNS: Mapping[str, Callable[[Run], str]] = MappingProxyType(
+    {
+        "energy\ngross": _gross,
         "\n±": lambda run: percent(run.figures.gross),
-        "J/inference\nactive": _active,
-        "gCO2e/\ninference": _grams,
-        "inf/s\n": _rate,
-        "latency\np50": lambda run: scaled(run.figures.latency.p50, "s"),
-        "latency\np95": lambda run: scaled(run.figures.latency.p95, "s"),
+        "energy\nactive": _active,
+        "\nCO2e": _grams,
+        "rate\n1/s": _rate,
+        "latency\np50": _latency("p50"),
+        "latency\np95": _latency("p95"),
+        "energy\nPromQL": _promql,
+        "energy\nstudy [1]": _study,
     }
-    if any(run.crosscheck is not None for run in runs):
-        columns["J/inference\nPromQL"] = _promql
-    columns["J/inference\nstudy [1]"] = _study
-    return columns
+)
+_DISPENSABLE = ("latency\np50", "energy\nPromQL", "rate\n1/s", "latency\np95", "\n±", "energy\nactive")
+"""Columns that a narrow terminal goes without, the first to go first. All are in ``run.json``."""
+
+
+def _columns(runs: Sequence[Run]) -> list[str]:
+    checked = any(run.crosscheck is not None for run in runs)
+    return [title for title in _COLUMNS if checked or _COLUMNS[title] is not _promql]
 
 
 def show(out: Console, runs: Sequence[Run], faults: Iterable[str]) -> None:
@@ -88,12 +107,12 @@ def show(out: Console, runs: Sequence[Run], faults: Iterable[str]) -> None:
     simulated = any(run.simulated for run in runs)
     if simulated:
         out.print(Text(f"=== {SIMULATED_BANNER} ===", style="bold yellow"))
-    reasons = _numbered(runs)
-    out.print(_table(out, runs, reasons))
-    for number, (run, text) in enumerate(reasons, 1):
-        _note(out, f"reason {number}", f"{run.task}: {text}", "red")
-    for text, tasks in _warnings(runs).items():
-        _note(out, "warning", f"{', '.join(tasks)}: {text}", "yellow")
+    reasons = _grouped(runs, lambda run: run.verdict.reasons)
+    out.print(_table(out, runs, list(reasons)))
+    for number, (text, tasks) in enumerate(reasons.items(), 1):
+        _note(out, f"reason {number}", f"{_named(tasks, runs)}: {text}", "red")
+    for text, tasks in _grouped(runs, lambda run: run.verdict.warnings).items():
+        _note(out, "warning", f"{_named(tasks, runs)}: {text}", "yellow")
     for fault in faults:
         _note(out, "warning", fault, "yellow")
     for title, text in _notes(runs):
@@ -102,31 +121,55 @@ def show(out: Console, runs: Sequence[Run], faults: Iterable[str]) -> None:
         out.print(Text(f"=== {SIMULATED_BANNER} ===", style="bold yellow"))
 
 
-def _numbered(runs: Sequence[Run]) -> list[tuple[Run, str]]:
-    return [(run, reason.text) for run in runs for reason in run.verdict.reasons]
-
-
-def _table(out: Console, runs: Sequence[Run], reasons: Sequence[tuple[Run, str]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold" if out.is_terminal else "")
-    table.add_column("task\n", no_wrap=True)
-    columns = _columns(runs)
-    for title in columns:
-        table.add_column(title, justify="right", no_wrap=not out.is_terminal)
-    table.add_column("verdict\n", no_wrap=not out.is_terminal)
+def _grouped(runs: Sequence[Run], of: Callable[[Run], Iterable[Reason]]) -> Mapping[str, list[str]]:
+    """Return the tasks of every sentence, so that one cause is told once."""
+    found: dict[str, list[str]] = {}
     for run in runs:
-        numbers = [str(number) for number, (of, _) in enumerate(reasons, 1) if of is run]
-        word = "VALID" if run.verdict.valid else "INVALID"
-        shown = Text(f"{word} {','.join(numbers)}".strip(), style=_STYLES[word])
-        table.add_row(run.task, *(cell(run) for cell in columns.values()), shown)
+        for reason in of(run):
+            found.setdefault(reason.text, []).append(run.task)
+    return found
+
+
+def _named(tasks: Sequence[str], runs: Sequence[Run]) -> str:
+    if len(tasks) == len(runs) > 1:
+        return "all tasks"
+    return ", ".join(tasks) if len(tasks) <= _NAMED_TASKS else f"{len(tasks)} tasks"
+
+
+def _table(out: Console, runs: Sequence[Run], reasons: Sequence[str]) -> Table:
+    """Return the table, without the columns for which a terminal is too narrow."""
+    columns = _columns(runs)
+    for spare in (None, *_DISPENSABLE):
+        columns = [title for title in columns if title != spare]
+        table = _with_columns(out, runs, reasons, columns)
+        if not out.is_terminal or Measurement.get(out, out.options.update(max_width=_WIDE), table).minimum <= out.width:
+            break
     return table
 
 
-def _warnings(runs: Sequence[Run]) -> Mapping[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _with_columns(out: Console, runs: Sequence[Run], reasons: Sequence[str], columns: Sequence[str]) -> Table:
+    left_out = [" ".join(title.split()) for title in _columns(runs) if title not in columns]
+    caption = f"a wider terminal also shows {', '.join(left_out)}" if left_out else None
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, title=_TITLE, title_justify="left", title_style="bold", caption=caption,
+        caption_justify="left", header_style="bold" if out.is_terminal else "",
+    )  # fmt: skip
+    table.add_column("task\n", no_wrap=not out.is_terminal, min_width=_LONGEST_WORD)
+    for title in columns:
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict\n", no_wrap=True)
     for run in runs:
-        for warning in run.verdict.warnings:
-            found.setdefault(warning.text, []).append(run.task)
-    return {text: ["all tasks"] if len(tasks) == len(runs) > 1 else tasks for text, tasks in found.items()}
+        numbers = [str(reasons.index(reason.text) + 1) for reason in run.verdict.reasons]
+        word = "VALID" if run.verdict.valid else "INVALID"
+        shown = Text(_unbreakable(out, f"{word} {','.join(numbers)}".strip()), style=_STYLES[word])
+        name = WORKLOADS[run.task].title if out.is_terminal else run.task  # a title can wrap
+        table.add_row(name, *(_unbreakable(out, _COLUMNS[title](run)) for title in columns), shown)
+    return table
+
+
+def _unbreakable(out: Console, cell: str) -> str:
+    """Keep a figure and its unit together where a terminal may be too narrow; a file gets plain spaces."""
+    return cell.replace(" ", "\u00a0") if out.is_terminal else cell
 
 
 def _note(out: Console, title: str, text: str, style: str = "") -> None:
