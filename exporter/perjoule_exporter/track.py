@@ -47,7 +47,7 @@ class Energy:
     def advance(
         self, raw: int, moved_at: float | None, now: Moment, bridge: float, grams_per_joule: float | None
     ) -> None:
-        """Fold in one reading. ``bridge``: joules by power since the reading before, for where the counter was reset."""
+        """Fold in one reading. ``bridge``: joules by power since the reading before, for a counter that was reset."""
         if self.total is None:
             self.total, self.moved_at = 0, moved_at
             delta = 0

@@ -130,7 +130,7 @@ class NvmlMeter:
             raise NoMeterError(f"the NVIDIA driver does not answer: {error}") from error
         for index in range(count):
             try:
-                board = _Board(pynvml.nvmlDeviceGetHandleByIndex(index))
+                board = _probed(pynvml.nvmlDeviceGetHandleByIndex(index))
                 device = _identity(board, index, driver)
             except pynvml.NVMLError as error:  # already lost: it has no name to publish it under, the others have
                 _LOG.warning("GPU %d does not answer and is left out: %s", index, error)
@@ -143,7 +143,7 @@ class NvmlMeter:
         if board is not None:
             return board
         try:
-            board = _Board(pynvml.nvmlDeviceGetHandleByUUID(device.uuid))
+            board = _probed(pynvml.nvmlDeviceGetHandleByUUID(device.uuid))
         except pynvml.NVMLError as error:
             raise DeviceLostError(f"{device.uuid}: {error}") from error
         self._boards[device.uuid] = board
@@ -176,6 +176,16 @@ def _start() -> None:
         raise NoMeterError("no NVIDIA driver: libnvidia-ml.so.1 was not found") from error
     except pynvml.NVMLError as error:
         raise NoMeterError(f"the NVIDIA driver does not answer: {error}") from error
+
+
+def _probed(handle: Any) -> _Board:
+    """Return a board of which is known, where two calls in a row can tell, whether its stamps mark the ticks."""
+    board = _Board(handle)
+    for _ in range(3):  # a tick may fall between two of them, hardly between all
+        energy = _field_values(board).get(_ENERGY)
+        if energy:
+            _tick_time(board, energy, 0.0)
+    return board
 
 
 def _identity(board: _Board, index: int, driver: str) -> Device:

@@ -1,0 +1,49 @@
+"""Fixtures: the exporter as a process, and a fake NVIDIA driver compiled from C."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.exporter.driver import FakeDriver
+from tests.exporter.running import RunningExporter, StartExporter
+
+
+@pytest.fixture
+def start_exporter(tmp_path: Path) -> Iterator[StartExporter]:
+    """Give a function that starts exporters; they end with the test."""
+    started: list[RunningExporter] = []
+
+    def start(*flags: str, environment: dict[str, str] | None = None) -> RunningExporter:
+        log = tmp_path / f"exporter-{len(started)}.log"
+        started.append(RunningExporter(log, *flags, environment=environment))
+        return started[-1]
+
+    yield start
+    for exporter in started:
+        exporter.kill()
+
+
+@pytest.fixture(scope="session")
+def driver_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compile the fake driver and return the folder that holds it as ``libnvidia-ml.so.1``."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        reason = "no C compiler for the fake NVIDIA driver (Debian: apt install gcc libc6-dev)"
+        if os.environ.get("CI"):
+            pytest.fail(f"{reason}, and CI must not pass without it", pytrace=False)
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("driver")
+    source, library = Path(__file__).with_name("fake_nvml.c"), folder / "libnvidia-ml.so.1"
+    flags = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-Wl,-soname,libnvidia-ml.so.1"]
+    subprocess.run([compiler, *flags, "-o", library, source], check=True, timeout=60)
+    return folder
+
+
+@pytest.fixture
+def driver(driver_folder: Path, tmp_path: Path) -> FakeDriver:
+    """A fake driver with one healthy GPU, to be scripted."""
+    return FakeDriver(driver_folder, tmp_path / "driver-control")
