@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -156,20 +157,20 @@ def _with_columns(out: Console, runs: Sequence[Run], reasons: Sequence[str], col
     )  # fmt: skip
     table.add_column("task\n", no_wrap=not out.is_terminal, min_width=_LONGEST_WORD)
     for title in columns:
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("verdict\n", no_wrap=True)
-    for run in runs:
-        numbers = [str(reasons.index(reason.text) + 1) for reason in run.verdict.reasons]
-        word = "VALID" if run.verdict.valid else "INVALID"
-        shown = Text(_unbreakable(out, f"{word} {','.join(numbers)}".strip()), style=_STYLES[word])
+        cells = [*title.split("\n"), *(_COLUMNS[title](run) for run in runs)]
+        table.add_column(title, justify="right", no_wrap=True, min_width=max(map(cell_len, cells)))
+    verdicts = [_verdict(run, reasons) for run in runs]
+    table.add_column("verdict\n", no_wrap=True, min_width=max((verdict.cell_len for verdict in verdicts), default=0))
+    for run, verdict in zip(runs, verdicts, strict=True):
         name = WORKLOADS[run.task].title if out.is_terminal else run.task  # a title can wrap
-        table.add_row(name, *(_unbreakable(out, _COLUMNS[title](run)) for title in columns), shown)
+        table.add_row(name, *(_COLUMNS[title](run) for title in columns), verdict)
     return table
 
 
-def _unbreakable(out: Console, cell: str) -> str:
-    """Keep a figure and its unit together where a terminal may be too narrow; a file gets plain spaces."""
-    return cell.replace(" ", "\u00a0") if out.is_terminal else cell
+def _verdict(run: Run, reasons: Sequence[str]) -> Text:
+    numbers = ",".join(str(reasons.index(reason.text) + 1) for reason in run.verdict.reasons)
+    word = "VALID" if run.verdict.valid else "INVALID"
+    return Text(f"{word} {numbers}".strip(), style=_STYLES[word])
 
 
 def _note(out: Console, title: str, text: str, style: str = "") -> None:
