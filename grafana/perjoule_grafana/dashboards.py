@@ -12,7 +12,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
 from perjoule.units import JOULES_PER_KWH
-from perjoule_grafana.panels import DATA_SOURCE, Band, Column, Text, laid_out, lines, stat, table
+from perjoule_grafana.panels import COUNT, DATA_SOURCE, Band, Column, Text, laid_out, lines, stat, table
 from perjoule_grafana.queries import DEVICE_INFO, FIVE_MINUTES, POWER
 
 UID = "perjoule-energy"
@@ -104,7 +104,7 @@ def _answers() -> Band:
 def _why() -> Band:
     energy, emissions = FIVE_MINUTES.energy, FIVE_MINUTES.emissions
     window = f"Over the {FIVE_MINUTES.range} before each instant; logarithmic axis. "
-    power = f"sum by (task) ({energy}{{{TASK}}}) / {FIVE_MINUTES.seconds}"
+    power = f"sum by (task) ({FIVE_MINUTES.share}{{{TASK}}} * on (node, device) group_left () {POWER}{{{NODE}}})"
     return Band("Why: by task and model", 10, [
         (lines(Text("Energy per inference, by task", window + IDLE_NOTE, "joule"),
                per_inference_over_time(energy, "task"), "{{task}}", log=True), 12),
@@ -112,8 +112,8 @@ def _why() -> Band:
                     GRAMS), per_inference_over_time(emissions, "task"), "{{task}}", log=True), 12),
         (lines(Text("Energy per inference, by model", window + "A model that serves several tasks is one line.",
                     "joule"), per_inference_over_time(energy, "model"), "{{model}}", log=True), 12),
-        (lines(Text("Power, by task", f"Mean power over the {FIVE_MINUTES.range} before each instant, by what it was"
-                    " spent on. The sum is that of the devices which ran something.", "watt"),
+        (lines(Text("Power, by task", "Power of the devices that ran something, over a minute, split by the time that"
+                    f" each task held them over {FIVE_MINUTES.range}.", "watt"),
                power, "{{task}}", stacked=True), 12),
     ])  # fmt: skip
 
@@ -127,7 +127,7 @@ def _tasks() -> Band:
         Column("Energy per inference", "joule", energy),
         Column("CO2e per inference", GRAMS, per_inference(FIVE_MINUTES.emissions, BY_TASK)),
         Column("Per 1,000", "kwatth", f"{energy} * {KWH_PER_THOUSAND!r}"),
-        Column("Inferences", "short", _requests(OK, "$__range", BY_TASK).replace("rate(", "increase(")),
+        Column("Inferences", COUNT, _requests(OK, "$__range", BY_TASK).replace("rate(", "increase(")),
         Column("Share of energy", "percentunit", share),
         Column("Not answered well", "percentunit", f"{failed} / ({asked} > 0)"),
     )

@@ -17,6 +17,9 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 DATA_SOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 GRID_WIDTH = 24
+COUNT = "locale"
+"""Grafana's unit of a number of things: written out with separators, no decimals."""
+
 MIN_INTERVAL = "15s"
 """No panel asks for more points than the rules record (``queries.FIVE_MINUTES.every``)."""
 
@@ -113,7 +116,9 @@ def table(text: Text, names: Sequence[str], columns: Sequence[Column], *, sort: 
         ref = chr(ord("A") + position)
         builder.with_target(_target(column.expr).instant().format(PromQueryFormat.TABLE).ref_id(ref))
         header = dashboard.DynamicConfigValue("displayName", column.header)
-        builder.override_by_name(f"Value #{ref}", [header, dashboard.DynamicConfigValue("unit", column.unit)])
+        unit = dashboard.DynamicConfigValue("unit", column.unit)
+        whole = [dashboard.DynamicConfigValue("decimals", 0)] if column.unit == COUNT else []
+        builder.override_by_name(f"Value #{ref}", [header, unit, *whole])
     for transformation in _one_row_each(names):
         builder.with_transformation(transformation)
     return builder.build()

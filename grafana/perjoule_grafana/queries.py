@@ -32,10 +32,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A range over which increases are taken (as a PromQL duration and in seconds), and how often that is evaluated."""
+    """A range over which increases are taken (a PromQL duration), and how often that is evaluated."""
 
     range: str
-    seconds: int
     every: str
 
     @property
@@ -94,8 +93,8 @@ class Window:
         return f"task_model:inference_emissions_grams_per_inference:ratio{self.range}"
 
 
-FIVE_MINUTES = Window("5m", 300, every="15s")
-ONE_HOUR = Window("1h", 3600, every="1m")
+FIVE_MINUTES = Window("5m", every="15s")
+ONE_HOUR = Window("1h", every="1m")
 WINDOWS = (FIVE_MINUTES, ONE_HOUR)
 """Five minutes for dashboards and alerts, an hour for reports. A longer range than a load test's phases mixes them."""
 
@@ -122,10 +121,9 @@ max by (node, device) (
 )"""
 
 
-def _over_devices(function: str, quantity: str, span: str) -> str:
-    gpu, cpu = f"gpu_{quantity}_total", f"cpu_{quantity}_total"
-    gpus = f"{function}({gpu}[{span}]) and {gpu}"
-    return by_device(gpus, f"{function}({cpu}{CPU_ZONE}[{span}]) and {cpu}{CPU_ZONE}")
+def _increase(quantity: str, span: str) -> str:
+    gpu, cpu = f"gpu_{quantity}_total", f"cpu_{quantity}_total{CPU_ZONE}"
+    return by_device(f"increase({gpu}[{span}]) and {gpu}", f"increase({cpu}[{span}]) and {cpu}")
 
 
 def _shared_out(window: Window, quantity: str) -> str:
@@ -146,6 +144,13 @@ unless on (node, task, model)
   )"""
 
 
+def _power() -> str:
+    """Return watts of devices that were there a minute ago: rate() of a shorter past would read too low."""
+    gpu, cpu = "gpu_energy_joules_total", f"cpu_energy_joules_total{CPU_ZONE}"
+    gpus = f"rate({gpu}[{POWER_WINDOW}]) and {gpu} and {gpu} offset {POWER_WINDOW}"
+    return by_device(gpus, f"rate({cpu}[{POWER_WINDOW}]) and {cpu} and {cpu} offset {POWER_WINDOW}")
+
+
 def _coverage(window: Window) -> str:
     """Count, at the steps of the group, where the two counters were there; stale series do not count."""
     steps = f"[{window.range}:{window.every}]"
@@ -163,7 +168,7 @@ topk by (node, device) (1,
   or
     max by (node, device, method) (label_replace(cpu_info{CPU_ZONE}, {CPU_DEVICE}))
 )"""
-    return Rule(POWER, _over_devices("rate", "energy_joules", POWER_WINDOW)), Rule(DEVICE_INFO, info)
+    return Rule(POWER, _power()), Rule(DEVICE_INFO, info)
 
 
 def window_rules(window: Window) -> tuple[Rule, ...]:
@@ -172,11 +177,11 @@ def window_rules(window: Window) -> tuple[Rule, ...]:
     busy = f"sum by (node, device, task, model) (increase(inference_device_busy_seconds_total[{span}])) > 0"
     share = f"{window.busy}\n/ on (node, device) group_left ()\n  sum by (node, device) ({window.busy})"
     emissions = f"""\
-{_over_devices("increase", "emissions_grams", span)}
+{_increase("emissions_grams", span)}
 and on (node, device) {window.device_energy}"""
     requests = f'sum by (node, task, model) (increase(inference_requests_total{{outcome="ok"}}[{span}]))'
     return (
-        Rule(window.device_energy, f"{_over_devices('increase', 'energy_joules', span)} > 0"),
+        Rule(window.device_energy, f"{_increase('energy_joules', span)} > 0"),
         Rule(window.device_emissions, emissions),
         Rule(window.busy, busy),
         Rule(window.share, share),
