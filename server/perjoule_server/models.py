@@ -5,6 +5,7 @@ imports it. Knows nothing of HTTP or queues.
 """
 
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,8 @@ from perjoule_server.tiny import FOLDERS, build_tiny, cache_root
 
 PROFILES = ("tiny",)
 """Names that ``--models`` takes, beside the path of a TOML file."""
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w-]*(\.[\w-]+)*(/[A-Za-z0-9][\w-]*(\.[\w-]+)*)?", re.ASCII)
 
 _KEYS = {"id": str, "task": str, "source": str, "revision": str, "options": dict}
 
@@ -78,6 +81,8 @@ def _spec(path: Path, place: int, table: Any) -> ModelSpec:
         raise UsageError(f"{where}: {wrong[0]} must be a {'table' if wrong[0] == 'options' else 'string'}, not empty")
     folder = (path.parent / table["source"]).resolve()
     local = folder.is_dir()
+    if not (local or _REPOSITORY.fullmatch(table["source"])):
+        raise UsageError(f"{where}: {table['source']!r} is neither a folder nor the name of a hub repository")
     return ModelSpec(
         table["id"],
         workload(table["task"]).id,

@@ -130,17 +130,25 @@ class LanguageModel:
         Raises:
             InvalidInputError: the prompt is over the model's limit.
         """
+        self.tokens.refuse_endless(text, self.room(decoding))
         row = self.tokens.encode(text).row
         self.check(len(row["input_ids"]), decoding)
         return row
 
+    def encode_cut(self, text: str, decoding: Decoding, most: int | None = None, *, left: bool = False) -> Row:
+        """Encode as much of a prompt as leaves room for the answer, and at most ``most`` tokens."""
+        limit = self.room(decoding)
+        row = self.tokens.shortened(self.tokens.encode(text), limit if most is None else min(most, limit), left=left)
+        self.check(len(row["input_ids"]), decoding)
+        return row
+
+    def room(self, decoding: Decoding) -> int:
+        """Return the longest prompt: a causal model's limit holds the answer too."""
+        return self.tokens.limit - decoding.max_new_tokens if self.causal else self.tokens.limit
+
     def check(self, prompt: int, decoding: Decoding) -> None:
         """Refuse a prompt that, with the answer, is over the model's limit."""
-        if self.causal:
-            more = f" with {decoding.max_new_tokens} tokens to write"
-            check_length(prompt, self.tokens.limit - decoding.max_new_tokens, more)
-        else:
-            check_length(prompt, self.tokens.limit)
+        check_length(prompt, self.room(decoding), f" with {decoding.max_new_tokens} to write" if self.causal else "")
 
     def length(self, prompt: int, decoding: Decoding) -> int:
         """Return what the token budget counts: the prompt and what may be written."""
@@ -182,7 +190,7 @@ def generate(  # noqa: PLR0913 (the one door to the library, whose own has hundr
         )
     ends = token_ids(model.generation_config.eos_token_id)
     return [
-        _until_end(row[start:], ends, padding_id(model), (watch.lengths if watch else {}).get(place))
+        _until_end(row[start:], ends, model.generation_config.pad_token_id, (watch.lengths if watch else {}).get(place))
         for place, row in enumerate(sequences.tolist())
     ]
 
@@ -201,14 +209,12 @@ def _warpers(decoding: Decoding) -> list[LogitsProcessor]:
 def _arguments(model: Any, decoding: Decoding) -> dict[str, Any]:
     """Return generate's settings; the model's own stay for whatever is not named here (beams, forced tokens)."""
     own = model.generation_config
-    pad = padding_id(model)
-    banned = set(own.suppress_tokens or ()) | ({pad} - set(token_ids(own.eos_token_id)))
+    banned = set(own.suppress_tokens or ()) | ({own.pad_token_id} - set(token_ids(own.eos_token_id)))
     arguments = {
         "max_new_tokens": decoding.max_new_tokens,
         "min_new_tokens": decoding.min_new_tokens or None,
         "min_length": 0,
         "do_sample": False,
-        "pad_token_id": pad,
         "suppress_tokens": sorted(banned) or None,
     }
     if decoding.sample or decoding.stop or not model.config.is_encoder_decoder:
@@ -223,12 +229,11 @@ def token_ids(value: int | Sequence[int] | None) -> list[int]:
     return [value] if isinstance(value, int) else [int(one) for one in value]
 
 
-def padding_id(model: Any) -> int:
-    """Return the id with which finished rows are filled up: the model's own, else its end-of-sequence."""
-    own = model.generation_config
-    if own.pad_token_id is not None:
-        return int(own.pad_token_id)
-    return next(iter(token_ids(own.eos_token_id)), 0)
+def give_padding(model: Any) -> None:
+    """Name the id with which finished rows are filled up, where the model names none: its end-of-sequence."""
+    own = getattr(model, "generation_config", None)
+    if own is not None and own.pad_token_id is None:
+        own.pad_token_id = next(iter(token_ids(own.eos_token_id)), 0)
 
 
 def _until_end(row: list[int], ends: Sequence[int], pad: int, length: int | None) -> list[int]:

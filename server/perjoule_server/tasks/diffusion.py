@@ -14,7 +14,7 @@ from PIL import Image
 from perjoule.errors import InvalidInputError
 from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
 from perjoule_server.tasks.inputs import Parameters, text_of
-from perjoule_server.tasks.tokens import check_length
+from perjoule_server.tasks.tokens import Tokens
 
 MAX_BATCH = 8
 MAX_SIDE = 1024
@@ -49,6 +49,7 @@ class TextToImage:
 
     def __init__(self, pipeline: Any, options: Mapping[str, Any]) -> None:
         self._pipeline = pipeline
+        self._tokens = Tokens(pipeline.tokenizer, pipeline.text_encoder.config)
         side = int(pipeline.unet.config.sample_size) * int(pipeline.vae_scale_factor)
         self._default = Picture(side, side, int(options.get("num_inference_steps", 50)), 7.5)
 
@@ -58,8 +59,8 @@ class TextToImage:
         picture = self._picture(parameters)
         text = text_of(request.inputs)
         negative = parameters.text("negative_prompt")
-        tokens = self._tokens(text)
-        self._tokens(negative)
+        tokens = len(self._tokens.fitting(text))  # the pipeline itself would cut off the surplus in silence
+        self._tokens.fitting(negative)
         seed = parameters.integer("seed", secrets.randbits(63), 0, 2**63 - 1)
         length = picture.width * picture.height // _GRID**2
         return Prepared(_Prompt(text, negative, seed, picture), length, picture, tokens)
@@ -73,13 +74,6 @@ class TextToImage:
             raise InvalidInputError(f"width and height must be multiples of {_GRID}, not {width}×{height}")
         steps = parameters.integer("num_inference_steps", default.steps, 1, MAX_STEPS)
         return Picture(width, height, steps, parameters.number("guidance_scale", default.guidance, 0.0, 50.0))
-
-    def _tokens(self, text: str) -> int:
-        """Count the prompt's tokens; the pipeline itself would cut off the surplus in silence."""
-        tokenizer = self._pipeline.tokenizer
-        count = len(tokenizer(text)["input_ids"])
-        check_length(count, int(tokenizer.model_max_length))
-        return count
 
     def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
         """See ``Task.run``."""

@@ -158,24 +158,14 @@ class FeatureExtraction:
         parameters = Parameters(request.parameters, {"normalize", "truncate", "truncation_direction"})
         normalize = parameters.flag("normalize", default=False)
         truncate = parameters.flag("truncate", default=False)
-        side = parameters.choice("truncation_direction", "right", ("left", "right", "Left", "Right")).lower()
+        left = parameters.choice("truncation_direction", "right", ("left", "right", "Left", "Right")).lower() == "left"
         text = text_of(request.inputs)
-        row = self._cut(text, side) if truncate else self._tokens.fitting(text).row
+        if truncate:
+            row = self._tokens.shortened(self._tokens.encode(text), self._tokens.limit, left=left)
+        else:
+            row = self._tokens.fitting(text).row
         length = len(row["input_ids"])
         return Prepared(_Embedded(row, normalize), length, input_tokens=length)
-
-    def _cut(self, text: str, side: str) -> Row:
-        """Encode as much of ``text`` as fits, special tokens kept."""
-        encoded = self._tokens.encode(text)
-        surplus = len(encoded) - self._tokens.limit
-        if surplus <= 0:
-            return encoded.row
-        real = [place for place, special in enumerate(encoded.detail.special_tokens_mask) if not special]
-        gone = set(real[:surplus] if side == "left" else real[-surplus:])
-        return {
-            name: [value for place, value in enumerate(values) if place not in gone]
-            for name, values in encoded.row.items()
-        }
 
     def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
         """See ``Task.run``."""

@@ -50,7 +50,13 @@ def run_batch(language: LanguageModel, batch: Sequence[Prepared]) -> list[RawOut
     rows = [item.payload.row for item in batch]
     seeds = [item.payload.seed for item in batch]
     written = language.write(rows, batch[0].payload.decoding, seeds)
-    return [RawOutput(*one) for one in zip(written, paddings([len(row["input_ids"]) for row in rows]), strict=True)]
+    return [RawOutput(*one) for one in zip(written, paddings_of(rows, written), strict=True)]
+
+
+def paddings_of(rows: Sequence[Row], written: Sequence[Sequence[int]]) -> list[int]:
+    """Return the padding of each row: before the prompt, and the steps of others after its own end."""
+    before, after = paddings([len(row["input_ids"]) for row in rows]), paddings([len(ids) for ids in written])
+    return [one + other for one, other in zip(before, after, strict=True)]
 
 
 # Hugging Face's schema has these too; clients send them switched off.
@@ -91,9 +97,7 @@ class TextGeneration:
         if "truncate" not in parameters:
             return self._language.encode(text, decoding)
         keep = parameters.integer("truncate", 0, 1, 10**9)
-        row = {name: ids[-keep:] for name, ids in self._language.tokens.encode(text).row.items()}
-        self._language.check(len(row["input_ids"]), decoding)
-        return row
+        return self._language.encode_cut(text, decoding, keep, left=True)
 
     def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
         """See ``Task.run``."""
@@ -123,6 +127,7 @@ def _cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
     return (text[: min(ends)], True) if ends else (text, False)
 
 
+_TRUNCATION = ("do_not_truncate", "longest_first", "only_first")
 _SUMMARY = LENGTHS | SAMPLING | {"max_length", "min_length"}
 
 
@@ -143,11 +148,12 @@ class Summarization:
         flat = Parameters(
             request.parameters, _SUMMARY | {"generate_parameters", "truncation", "clean_up_tokenization_spaces"}
         )
-        flat.only("truncation", "do_not_truncate")
+        cut = flat.choice("truncation", "do_not_truncate", _TRUNCATION) != "do_not_truncate"
         flat.flag("clean_up_tokenization_spaces", default=False)
         parameters = flat.with_nested("generate_parameters", _SUMMARY)
         decoding = self._decoding(parameters)
-        row = self._language.encode(self._prompt.replace("{text}", text_of(request.inputs)), decoding)
+        prompt = self._prompt.replace("{text}", text_of(request.inputs))
+        row = (self._language.encode_cut if cut else self._language.encode)(prompt, decoding)
         return prepared(self._language, Written(row, decoding, read_seed(parameters)))
 
     def _decoding(self, parameters: Parameters) -> Decoding:

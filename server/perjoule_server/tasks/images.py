@@ -13,8 +13,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 25_000_000
 """Most pixels of one image: 75 MB once decoded."""
 
-MAX_ASPECT = 100
-"""Most that one side may be longer than the other; resizing to a model's sides would leave nothing of the shorter."""
+MAX_ASPECT = 10
+"""Most that one side may be longer than the other: resized to a model's sides, less than a patch may be left."""
 
 # What Pillow's decoders raise on broken bytes.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, OverflowError, struct.error, zlib.error)

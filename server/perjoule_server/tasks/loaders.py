@@ -4,6 +4,7 @@ Never the code of a repository (``trust_remote_code=False``), never pickles (saf
 with ``local_files_only``. Image processors are those on PIL, so that torchvision is not needed.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import transformers
 
 from perjoule.errors import PerjouleError
 from perjoule_server.tasks.base import ModelSpec, Task
-from perjoule_server.tasks.decoding import LanguageModel
+from perjoule_server.tasks.decoding import LanguageModel, give_padding
 from perjoule_server.tasks.diffusion import TextToImage
 from perjoule_server.tasks.encoder import FeatureExtraction, FillMask, TextClassification
 from perjoule_server.tasks.generate import Summarization, TextGeneration
@@ -31,6 +32,8 @@ from perjoule_server.tasks.zeroshot import (
     zero_shot_summarization,
 )
 
+log = logging.getLogger(__name__)
+
 Loader = Callable[[ModelSpec, torch.device], Task]
 
 _shared: WeakValueDictionary[tuple[str, str, str], LanguageModel] = WeakValueDictionary()
@@ -43,9 +46,15 @@ def _where(spec: ModelSpec) -> dict[str, Any]:
 
 
 def _model(spec: ModelSpec, device: torch.device, auto: Any) -> Any:
-    model = auto.from_pretrained(
-        spec.source, **_where(spec), trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-    )
+    model, info = auto.from_pretrained(
+        spec.source, **_where(spec), trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
+        output_loading_info=True,
+    )  # fmt: skip
+    unused = "pooler" if spec.task == "feature-extraction" else "no such weight"  # the mean needs no pooler
+    missing = sorted(name for name in info["missing_keys"] if unused not in name)
+    if missing:
+        log.warning("%s: %d weights are not in the checkpoint and are random: %s", spec.id, len(missing), missing[0])
+    give_padding(model)
     return model.to(device).eval()
 
 

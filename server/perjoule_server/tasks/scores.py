@@ -30,8 +30,11 @@ def activate(logits: Floats, activation: str) -> Floats:
 
 
 def best(scores: Floats, count: int) -> list[int]:
-    """Return the indices of the ``count`` highest scores, highest first; ties keep their order."""
-    return [int(index) for index in np.argsort(-scores, kind="stable")[:count]]
+    """Return the indices of the ``count`` highest scores, highest first."""
+    count = min(count, scores.size)
+    # Sorting a whole vocabulary, or all spans of a long context, would cost more than the model.
+    few = np.sort(np.argpartition(-scores, count - 1)[:count]) if count < scores.size else np.arange(scores.size)
+    return [int(few[place]) for place in np.argsort(-scores[few], kind="stable")]
 
 
 def labelled(scores: Floats, names: Mapping[int, str], count: int) -> list[dict[str, str | float]]:

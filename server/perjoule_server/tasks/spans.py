@@ -212,6 +212,7 @@ def _span(asked: _Asked, first: int, last: int, score: float) -> dict[str, Any]:
     if asked.whole_words:
         start = _word_edges(detail, first)[0]
         end = _word_edges(detail, last)[1]
+    start += len(asked.context[start:end]) - len(asked.context[start:end].lstrip())  # some tokens begin with the space
     return {"answer": asked.context[start:end], "score": score, "start": start, "end": end}
 
 

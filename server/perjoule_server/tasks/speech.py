@@ -10,7 +10,7 @@ from perjoule_server.tasks.audio import decode_audio
 from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
 from perjoule_server.tasks.decoding import LENGTHS, Decoding, default_decoding, generate, read_decoding
 from perjoule_server.tasks.inputs import Parameters, media_of
-from perjoule_server.tasks.tokens import Tokens
+from perjoule_server.tasks.tokens import Tokens, paddings
 
 MAX_BATCH = 16
 """Largest batch of recordings: every one is padded to the model's full window."""
@@ -52,7 +52,8 @@ class SpeechRecognition:
         # Whisper's own generate returns what it wrote, without the tokens it starts from.
         inputs = {"input_features": features}
         written = generate(self._model, inputs, self._tokens, batch[0].payload.decoding, start=0)
-        return [RawOutput(ids) for ids in written]
+        padding = paddings([len(ids) for ids in written])
+        return [RawOutput(*one) for one in zip(written, padding, strict=True)]
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
         """See ``Task.finish``."""

@@ -11,6 +11,7 @@ import torch
 
 from perjoule.errors import InvalidInputError, PerjouleError
 
+_CHARACTERS = 32  # of one token: more than any text but runs of spaces has
 _UNLIMITED = 10**9  # tokenizers without a limit of their own say 1e30
 
 Row = Mapping[str, list[int]]
@@ -63,9 +64,32 @@ class Tokens:
         Raises:
             InvalidInputError: more tokens than the model's limit; the message says both numbers.
         """
+        self.refuse_endless(text if pair is None else max(text, pair, key=len), self.limit)
         encoded = self.encode(text, pair)
         check_length(len(encoded), self.limit)
         return encoded
+
+    def refuse_endless(self, text: str, limit: int) -> None:
+        """Refuse a text whose beginning alone is too long, so that megabytes are not split for nothing.
+
+        Raises:
+            InvalidInputError: with the number of tokens counted so far.
+        """
+        enough = limit * _CHARACTERS
+        if len(text) > 2 * enough:
+            check_length(len(self.encode(text[:enough])), limit, "; the rest was not counted")
+
+    def shortened(self, encoded: Encoded, limit: int, *, left: bool = False) -> Row:
+        """Return as much of a text as fits into ``limit`` tokens, cut on the right or the left; special tokens stay."""
+        surplus = len(encoded) - limit
+        if surplus <= 0:
+            return encoded.row
+        real = [place for place, special in enumerate(encoded.detail.special_tokens_mask) if not special]
+        gone = set(real[:surplus] if left else real[-surplus:])
+        return {
+            name: [value for place, value in enumerate(values) if place not in gone]
+            for name, values in encoded.row.items()
+        }
 
     def batch(self, rows: Sequence[Row], device: torch.device, *, left: bool = False) -> dict[str, torch.Tensor]:
         """Pad rows to the longest of them, on the right or on the left, and move them to ``device``."""

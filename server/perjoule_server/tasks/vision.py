@@ -25,7 +25,7 @@ from perjoule_server.tasks.encoder import default_activation, to_numpy
 from perjoule_server.tasks.images import decode_image
 from perjoule_server.tasks.inputs import Parameters, media_of
 from perjoule_server.tasks.scores import ACTIVATIONS, activate, labelled
-from perjoule_server.tasks.tokens import Tokens
+from perjoule_server.tasks.tokens import Tokens, paddings
 
 MAX_BATCH = 32
 """Largest batch of images."""
@@ -163,7 +163,8 @@ class ImageToText:
         inputs = {"pixel_values": stacked(batch, self._model)}
         seeds = [item.payload.seed for item in batch]
         written = generate(self._model, inputs, self._tokens, batch[0].payload.decoding, start=1, seeds=seeds)
-        return [RawOutput(ids) for ids in written]
+        padding = paddings([len(ids) for ids in written])
+        return [RawOutput(*one) for one in zip(written, padding, strict=True)]
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
         """See ``Task.finish``."""

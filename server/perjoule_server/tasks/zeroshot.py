@@ -16,7 +16,7 @@ from perjoule.errors import InvalidInputError
 from perjoule.workloads import WORKLOADS
 from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
 from perjoule_server.tasks.decoding import LENGTHS, MAX_BATCH, Decoding, LanguageModel, read_decoding
-from perjoule_server.tasks.generate import Summarization
+from perjoule_server.tasks.generate import Summarization, paddings_of
 from perjoule_server.tasks.inputs import Parameters, question_and_context, text_of
 from perjoule_server.tasks.scores import labelled, softmax
 from perjoule_server.tasks.tokens import Row, paddings
@@ -169,7 +169,7 @@ class ZeroShotQuestionAnswering:
             raise TypeError("the key of this task is its decoding")
         confidence = _Confidence()
         written = self._language.write(rows, decoding, processors=[confidence])
-        padding = paddings([len(row["input_ids"]) for row in rows])
+        padding = paddings_of(rows, written)
         return [
             RawOutput((ids, logs[: len(ids)]), pad)
             for ids, logs, pad in zip(written, confidence.rows(), padding, strict=True)

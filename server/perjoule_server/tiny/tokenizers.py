@@ -57,23 +57,16 @@ def _trainer(special: Sequence[str | AddedToken], suffix: str = "") -> trainers.
 
 def clip_tokenizer(limit: int) -> CLIPTokenizer:
     """Return a CLIP tokenizer with merges of the package's text: lower case, words end in ``</w>``."""
-    start, end = "<|startoftext|>", "<|endoftext|>"
     backend = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     backend.normalizer = normalizers.Lowercase()
     words = pre_tokenizers.Split(Regex(r"[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"), behavior="removed", invert=True)
     backend.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.ByteLevel(add_prefix_space=False)])
-    backend.train_from_iterator(CORPUS, _trainer((start, end), "</w>"))
+    # Every letter at the end of a word is named beforehand: the trainer would number them in the order of a hash table.
+    endings = [letter + "</w>" for letter in sorted(pre_tokenizers.ByteLevel.alphabet())]
+    backend.train_from_iterator(CORPUS, _trainer(("<|startoftext|>", "<|endoftext|>", *endings), "</w>"))
     state = json.loads(backend.model.__getstate__())  # the only way to the merges but a file
     merges: Any = [tuple(pair) for pair in state["merges"]]
-    vocabulary = dict.fromkeys([start, end, *_with_endings(backend.get_vocab())])
-    ids = {token: id_ for id_, token in enumerate(vocabulary)}
-    return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=limit)
-
-
-def _with_endings(vocabulary: dict[str, int]) -> list[str]:
-    """Add the ends of words that the text lacks, so that every byte has a token there too."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    return [*sorted(vocabulary, key=vocabulary.__getitem__), *(letter + "</w>" for letter in letters)]
+    return CLIPTokenizer(vocab=backend.get_vocab(), merges=merges, model_max_length=limit)
 
 
 def unprintable(tokenizer: PreTrainedTokenizerFast) -> list[int]:
