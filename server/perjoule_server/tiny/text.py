@@ -125,7 +125,7 @@ def summarization(folder: Path) -> None:
 
 def multi_purpose(folder: Path) -> None:
     """T5, for the three zero-shot workloads."""
-    tokenizer = text_tokenizer(LIMIT, "$A </s>", "$A </s> $B:1 </s>:1")
+    tokenizer = text_tokenizer(LONG_LIMIT, "$A </s>", "$A </s> $B:1 </s>:1")
     shape: dict[str, Any] = {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 2, "num_decoder_layers": 2}
     shape["tie_word_embeddings"] = False  # a head of its own, to be scaled below
     marks: dict[str, Any] = {"pad_token_id": PAD, "eos_token_id": EOS, "decoder_start_token_id": PAD}
