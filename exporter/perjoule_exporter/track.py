@@ -73,12 +73,12 @@ class Energy:
     def _moved(self, moved_at: float | None, now: Moment) -> None:
         """Note when the counter moved: the source's word, else the middle between the two readings around it."""
         gap = now.monotonic - self._read_at.monotonic
-        if moved_at is None:
-            moved_at = now.wall - gap / 2 if gap <= MAX_AGE_SECONDS else now.wall
-        if gap > MAX_AGE_SECONDS:
+        if gap > MAX_AGE_SECONDS:  # it moved many times meanwhile, last within a tick before now
             self._ticks.clear()
-        self.moved_at = moved_at
-        self._ticks.append(moved_at)
+            self.moved_at = now.wall if moved_at is None else moved_at
+            return
+        self.moved_at = now.wall - gap / 2 if moved_at is None else moved_at
+        self._ticks.append(self.moved_at)
 
 
 class Power:
