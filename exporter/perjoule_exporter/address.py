@@ -3,6 +3,7 @@
 It knows addresses, not what is served there.
 """
 
+import os
 import socket
 from dataclasses import dataclass
 
@@ -52,7 +53,14 @@ def listening_socket(address: Address) -> socket.socket:
         )[0]
         return socket.create_server(target[:2], family=family, backlog=128)
     except OSError as error:
-        raise PerjouleError(f"cannot listen on {address}: {error.strerror or error}") from error
+        raise PerjouleError(f"cannot listen on {address}: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    """Return the system's words alone: the library appends the address. Name look-ups have words of their own."""
+    if error.errno is None or isinstance(error, socket.gaierror):
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 def _any_interface(port: int) -> socket.socket:

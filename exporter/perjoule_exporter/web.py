@@ -89,6 +89,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # the library's 0.9 would refuse without a status line
     timeout = REQUEST_TIMEOUT_SECONDS
     server: _Server
 

@@ -1,0 +1,99 @@
+"""Flags: what they mean, and that what cannot be honoured is refused with a sentence."""
+
+import pytest
+
+from perjoule.errors import UnknownZoneError, UsageError
+from perjoule_exporter.address import Address, parse_address
+from perjoule_exporter.config import parse
+
+
+def test_defaults() -> None:
+    """As documented: auto, localhost, no zone, PUE 1, 25 ms."""
+    config = parse([])
+    assert (config.meters, config.address, config.telemetry_path) == (
+        ("auto",),
+        Address("127.0.0.1", 10101),
+        "/metrics",
+    )
+    assert (config.factors.intensity, config.factors.pue) == (None, 1.0)
+    assert (config.interval_seconds, config.simulated_truth, config.log_level) == (0.025, None, "info")
+
+
+def test_all_flags() -> None:
+    """Each flag reaches its setting; meters keep their order and come once."""
+    flags = (
+        "--meter simulated --meter estimate --meter simulated --web.listen-address [::1]:0 --web.telemetry-path /m "
+        "--carbon.zone us-ca --carbon.pue 1.54 --estimate.idle-watts 5 --estimate.max-watts 50 --simulated.truth /t "
+        "--sampling.interval 0.1s --log.level debug"
+    )
+    config = parse(flags.split())
+    assert config.meters == ("simulated", "estimate")
+    assert (config.address, config.telemetry_path) == (Address("::1", 0), "/m")
+    assert config.factors.intensity is not None
+    assert (config.factors.intensity.zone, config.factors.pue) == ("US-CA", 1.54)
+    assert (config.estimate.idle_watts, config.estimate.max_watts) == (5.0, 50.0)
+    assert (str(config.simulated_truth), config.interval_seconds, config.log_level) == ("/t", 0.1, "debug")
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--meter gpu", "invalid choice: 'gpu'"),
+        ("--meter auto --meter nvml", "--meter auto chooses by itself"),
+        ("--simulated.truth t", "--simulated.truth needs --meter simulated"),
+        ("--meter nvml --estimate.max-watts 9", "need --meter estimate"),
+        ("--estimate.max-watts many", "invalid float value: 'many'"),
+        ("--carbon.zone France", "did you mean FRA"),
+        ("--carbon.zone", "expected one argument"),
+        ("--carbon.pue 0.9", "--carbon.pue 0.9 is impossible"),
+        ("--carbon.pue nan", "--carbon.pue nan is impossible"),
+        ("--carbon.pue inf", "--carbon.pue inf is impossible"),
+        ("--web.listen-address nowhere", "cannot listen on 'nowhere'"),
+        ("--web.telemetry-path metrics", "must start with /"),
+        ("--web.telemetry-path /", "must start with /"),
+        ("--web.telemetry-path /healthz", "must start with /"),
+        ("--sampling.interval 25", "must be a time from 1ms to 500ms"),
+        ("--sampling.interval 0ms", "must be a time from 1ms to 500ms"),
+        ("--sampling.interval 2s", "must be a time from 1ms to 500ms"),
+        ("--carbon.zon FRA", "unrecognized arguments: --carbon.zon FRA"),
+        ("--log.level loud", "invalid choice: 'loud'"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused(flags: str, sentence: str) -> None:
+    """A usage error with one sentence that names the flag or the value."""
+    with pytest.raises(UsageError) as refusal:
+        parse(flags.split())
+    assert sentence in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert refusal.value.exit_code == 2
+
+
+def test_an_unknown_zone_is_its_own_error() -> None:
+    """The table's own suggestion passes through."""
+    with pytest.raises(UnknownZoneError):
+        parse(["--carbon.zone", "XX"])
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:10101", Address("127.0.0.1", 10101)),
+        (":10101", Address("", 10101)),
+        ("[::1]:9", Address("::1", 9)),
+        ("[::]:0", Address("::", 0)),
+        ("localhost:65535", Address("localhost", 65535)),
+    ],
+)
+def test_addresses(text: str, address: Address) -> None:
+    """As Prometheus's programs take them, and written back the same way."""
+    assert parse_address(text) == address
+    assert str(address) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10101", "host", "host:", "host:x", "host:-1", "host:65536", "::1:9", "http://h:1", "h:٣"]
+)
+def test_addresses_that_are_none(text: str) -> None:
+    """Refused, with the three ways to write one."""
+    with pytest.raises(UsageError, match=r"write host:port, \[IPv6\]:port or :port"):
+        parse_address(text)

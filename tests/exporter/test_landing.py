@@ -1,0 +1,63 @@
+"""The landing page: what a scrape shows, for a person."""
+
+from types import MappingProxyType
+
+from perjoule.carbon import static_intensity
+from perjoule_exporter.intensity import Factors
+from perjoule_exporter.landing import SIMULATED_BANNER, landing_page
+from perjoule_exporter.meters import Device, DeviceKind, Status
+from perjoule_exporter.view import DeviceView, Measured
+
+MEASURED = Measured(
+    energy_joules=4321.0,
+    energy_time=1.8e9,
+    integrated_joules=4400.0,
+    update_interval_seconds=None,
+    resets=0,
+    power_watts=123.4,
+    average_power_watts=100.0,
+    max_power_watts=None,
+    min_power_watts=None,
+    emissions_grams=None,
+    throttled_seconds=MappingProxyType({}),
+    status=Status(),
+)
+NO_ZONE = Factors(None, 1.0)
+
+
+def page(measured: Measured | None = MEASURED, factors: Factors = NO_ZONE, **device: str) -> str:
+    identity = {"uuid": "GPU-a", "method": "counter", "scope": "gpu", "name": "H100"} | device
+    made = Device(DeviceKind.GPU, index=0, **identity)
+    return landing_page([DeviceView(made, measured, 0.0, MappingProxyType({}), (), 0.0)], factors, "/m")
+
+
+def test_figures_and_links() -> None:
+    """Name, method, watts, joules, a dash for what is unknown, and where the metrics are."""
+    html = page()
+    for text in ("H100", "GPU-a", "hardware counter", "123 W", "4.321 kJ", ">—<", 'href="/m"', 'href="/healthz"'):
+        assert text in html
+    assert SIMULATED_BANNER not in html
+
+
+def test_the_zone_with_its_source_and_year() -> None:
+    """Whose figure it is, of which year, under which licence."""
+    html = page(factors=Factors(static_intensity("FRA"), 1.2))
+    for text in ("France (FRA)", "56.0 g/kWh", "2023", "PUE 1.2", "Ember", "CC BY 4.0"):
+        assert text in html
+
+
+def test_a_simulated_gpu_has_a_banner() -> None:
+    """Nobody takes it for a measurement."""
+    assert SIMULATED_BANNER in page(method="simulated")
+
+
+def test_a_device_that_does_not_answer_has_no_figures() -> None:
+    """It is named, and that is all."""
+    html = page(measured=None)
+    assert "does not answer" in html
+    assert "4.321" not in html
+
+
+def test_names_from_a_driver_are_escaped() -> None:
+    """A board may be called anything."""
+    assert "<script>" not in page(name="<script>alert(1)</script>", uuid='"><script>')
