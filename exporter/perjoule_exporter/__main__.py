@@ -5,8 +5,8 @@ Exit codes: 0 ended by a signal, 1 failed, 2 a setting that cannot be honoured.
 
 import signal
 import sys
-import threading
 from collections.abc import Sequence
+from queue import SimpleQueue
 
 from perjoule.errors import PerjouleError
 from perjoule_exporter.config import PROGRAM, Config, parse
@@ -26,19 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_until_signal(config: Config) -> int:
-    ended, failed = threading.Event(), threading.Event()
-
-    def fail() -> None:
-        failed.set()
-        ended.set()
-
-    # From the first moment, so that a signal during the start ends the program as well.
+    # A simple queue may be put to from a signal handler at any moment; a lock that the handler finds held may not.
+    exit_codes: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    exporter = Exporter(config, fail)
-    ended.wait()
+        signal.signal(number, lambda *_: exit_codes.put(0))
+    exporter = Exporter(config, failed=lambda: exit_codes.put(1))
+    code = exit_codes.get()
     exporter.close()
-    return 1 if failed.is_set() else 0
+    return code
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def parse(argv: Sequence[str] | None) -> Config:
         meters=_meters(given.meter or [AUTO]),
         address=parse_address(given.listen_address),
         telemetry_path=_telemetry_path(given.telemetry_path),
-        factors=Factors(static_intensity(given.zone) if given.zone else None, _pue(given.pue)),
+        factors=Factors(static_intensity(given.zone) if given.zone is not None else None, _pue(given.pue)),
         estimate=EstimateSettings(given.idle_watts, given.max_watts),
         simulated_truth=given.truth,
         interval_seconds=_interval(given.interval),

@@ -37,8 +37,10 @@ font-weight:600}
 table{width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.6rem .9rem;text-align:left;vertical-align:top;border-top:1px solid var(--line)}
 thead th{border-top:0;color:var(--soft);font-size:.85rem;font-weight:600;white-space:nowrap}
-.number{text-align:right;white-space:nowrap} code{font-size:.85em;overflow-wrap:anywhere}
+.number{text-align:right;white-space:nowrap} code{font-size:.8em;overflow-wrap:anywhere;color:var(--soft)}
 .down{color:var(--bad);font-weight:600}
+.note{margin:.6rem 0 0;font-size:.9rem}
+@media(max-width:36rem){main{padding:1.5rem .9rem} th,td{padding:.5rem} body{font-size:15px}}
 nav a{margin-right:1.25rem} footer{margin-top:2.5rem;font-size:.85rem}
 """
 
@@ -62,7 +64,7 @@ def landing_page(views: Iterable[DeviceView], factors: Factors, telemetry_path: 
 <thead><tr><th>Device</th><th>Method</th><th class="number">Power</th><th class="number">Energy</th>
 <th class="number">CO<sub>2</sub>e</th></tr></thead>
 <tbody>{rows}</tbody></table></div>
-<p class="soft">Energy and CO<sub>2</sub>e since this exporter first saw the device.</p>
+<p class="soft note">Energy and CO<sub>2</sub>e since this exporter first saw the device.</p>
 <h2>Carbon</h2>
 {_carbon(factors)}
 <h2>Links</h2>

@@ -45,6 +45,7 @@ def test_all_flags() -> None:
         ("--estimate.max-watts many", "invalid float value: 'many'"),
         ("--carbon.zone France", "did you mean FRA"),
         ("--carbon.zone", "expected one argument"),
+        ("--carbon.zone=", "no carbon intensity for zone ''"),
         ("--carbon.pue 0.9", "--carbon.pue 0.9 is impossible"),
         ("--carbon.pue nan", "--carbon.pue nan is impossible"),
         ("--carbon.pue inf", "--carbon.pue inf is impossible"),
