@@ -17,7 +17,7 @@ _EXTRA = frozenset({"aiohttp", "rich", "uvloop"})
 
 def main(argv: Sequence[str] | None = None, rules: Rules | None = None) -> int:
     """Run ``loadgen`` with these arguments and return its exit code. ``rules`` are for tests with short windows."""
-    given = arguments.parser().parse_args(argv)
+    given = arguments.parse(argv)
     try:
         return _run(given, rules or Rules())
     except PerjouleError as error:

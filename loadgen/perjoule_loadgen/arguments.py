@@ -111,12 +111,23 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     made.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    made.add_argument("command", nargs="?", choices=["tasks"], help="tasks: list the tasks and leave")
+    made.add_argument("command", nargs="?", metavar="tasks", help="list the tasks and leave")
     _add_what(made)
     _add_load(made)
     _add_energy(made)
     _add_output(made)
     return made
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; a flag or command that does not exist ends the program with a line that names it."""
+    made = parser()
+    given, unknown = made.parse_known_args(argv)
+    if unknown:  # said before the command: the value of an unknown flag looks like one
+        made.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if given.command not in {None, "tasks"}:
+        made.error(f"unknown command {given.command!r}: there is 'tasks', and without a command --task is measured")
+    return given
 
 
 def _add_what(made: argparse.ArgumentParser) -> None:

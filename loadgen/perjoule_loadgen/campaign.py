@@ -15,7 +15,7 @@ from perjoule_loadgen.clock import Clock
 from perjoule_loadgen.config import Config
 from perjoule_loadgen.crosscheck import Prometheus
 from perjoule_loadgen.figures import Baseline
-from perjoule_loadgen.inputs import load_inputs
+from perjoule_loadgen.inputs import Item, load_inputs
 from perjoule_loadgen.measurement import Measurement, Plan
 from perjoule_loadgen.meter import Idle, Meter, bracket_ids
 from perjoule_loadgen.pages import Page
@@ -61,12 +61,13 @@ async def run(config: Config, clock: Clock, status: Status, campaign: Campaign) 
         UnreachableError: the server, an exporter or Prometheus does not answer at the start.
         MeasurementError: they answer, and measuring is not possible all the same.
     """
+    items = {task: load_inputs(task, config.inputs) for task in config.tasks or WORKLOADS}
     async with new_session(config.timeout) as session:
         page = Page(session)
         status.enter("asking server and exporter", None)
         target = await ask(page, config.target, config.rules.ready_seconds)
         campaign.meter = meter = await _first_readings(page, config, clock)
-        plans = [_plan(config, target, meter, task) for task in target.tasks(config.tasks)]
+        plans = [_plan(config, target, meter, task, items[task]) for task in target.tasks(config.tasks)]
         prometheus = await _prometheus(page, config, clock, meter, plans)
         status.count = len(plans)
         phases = Phases(config, clock, session, meter, prometheus, status)
@@ -115,11 +116,11 @@ async def _first_readings(page: Page, config: Config, clock: Clock) -> Meter:
     return meter
 
 
-def _plan(config: Config, target: Target, meter: Meter, task: str) -> Plan:
+def _plan(config: Config, target: Target, meter: Meter, task: str, inputs: Sequence[Item]) -> Plan:
     model = target.model(task, config.model)
     parameters = WORKLOADS[task].parameters
     items = []
-    for item in load_inputs(task, config.inputs):
+    for item in inputs:
         body, content_type = item.body({} if task in _SCORED else parameters, config.model)
         asked = {**parameters, **item.parameters}
         least, most = asked.get("min_new_tokens"), asked.get("max_new_tokens")

@@ -56,7 +56,7 @@ def run(config: Config, stdout: TextIO, stderr: TextIO) -> int:
         return INTERRUPTED
     runs = _conclude(campaign, config)
     documents = [document(run, config, _host(campaign)) for run in runs]
-    _print(report.console(stdout), stdout, config, runs, documents, campaign.faults)
+    _print(stdout, _rendered(report.console(stdout), config, runs, documents, campaign.faults))
     _write(folder, campaign, runs, documents, clock, alone=config.output is not None and len(config.tasks) == 1)
     stderr.write(f"written to {folder}\n")
     if campaign.interrupted:
@@ -102,18 +102,26 @@ def _host(campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def _print(
-    out: Console, stdout: TextIO, config: Config, runs: Sequence[Run], documents: Sequence[dict[str, Any]],
-    faults: Sequence[str],
-) -> None:  # fmt: skip
+def _rendered(
+    out: Console, config: Config, runs: Sequence[Run], documents: Sequence[dict[str, Any]], faults: Sequence[str]
+) -> str:
     if config.format is Format.TABLE:
-        report.show(out, runs, faults)
-    elif config.format is Format.CSV:
-        stdout.write(report.csv_table(documents))
-    else:
-        content = documents[0] if len(config.tasks) == 1 else list(documents)
-        stdout.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    stdout.flush()
+        with out.capture() as captured:
+            report.show(out, runs, faults)
+        return captured.get()
+    if config.format is Format.CSV:
+        return report.csv_table(documents)
+    content = documents[0] if len(config.tasks) == 1 else list(documents)
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _print(stdout: TextIO, text: str) -> None:
+    """Write to stdout; a reader that has gone (``| head``) costs no file."""
+    try:
+        stdout.write(text)
+        stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())  # so that the flush at exit is quiet too
 
 
 def _write(

@@ -32,7 +32,7 @@ class Bench:
     def loadgen(self, *arguments: str, rules: Rules = SHORT) -> int:
         """Run ``loadgen`` in this process; return its exit code."""
         urls = ["--target", self.target.url, "--energy", self.energy.url]
-        short = ["--warmup", "0.2s", "--idle", "0.4s", "--output", str(self.folder / "out")]
+        short = ["--warmup", "0.1s", "--idle", "0.3s", "--output", str(self.folder / "out")]
         return main([*urls, *short, *arguments], rules)
 
     def run(self, *arguments: str, rules: Rules = SHORT) -> tuple[int, dict[str, Any]]:

@@ -108,6 +108,7 @@ class Server:
         service: seconds of a request.
         tokens: value of ``x-output-tokens``, None for no such header.
         odd: answer to give instead of a good one for request number n, None for a good one.
+        busy_elsewhere: seconds of another task for each second of a request.
         device: as in ``inference_model_info``; empty for a server that says nothing.
     """
 
@@ -116,6 +117,7 @@ class Server:
     tokens: int | None = 12
     odd: Callable[[int], Answer | None] = lambda _: None
     device: str = "GPU-a"
+    busy_elsewhere: float = 0.0
     tasks: tuple[str, ...] = ("summarization", "text-classification")
     served: int = 0
     ok: dict[str, int] = field(default_factory=dict)
@@ -135,7 +137,9 @@ class Server:
                 await asyncio.sleep(self.service)
             finally:
                 self.power.work(-1)
-                self.busy[task] = self.busy.get(task, 0.0) + time.time() - began
+                took = time.time() - began
+                self.busy[task] = self.busy.get(task, 0.0) + took
+                self.busy["other"] = self.busy.get("other", 0.0) + took * self.busy_elsewhere
         odd = self.odd(number)
         if odd is not None:
             return await odd(number, request)
@@ -147,7 +151,7 @@ class Server:
     def text(self) -> str:
         """Return what ``/metrics`` says now."""
         lines = []
-        for task in self.tasks if self.device else ():
+        for task in (*self.tasks, "other") if self.device else ():
             who = f'task="{task}",model="tiny/{task}"'
             info = f'{who},device="{self.device}",dtype="float32",revision="local",weights="tiny"'
             lines += [
@@ -166,26 +170,20 @@ class Site:
     """Serves an application on a thread of its own."""
 
     def __init__(self, app: web.Application) -> None:
-        self._loop = asyncio.new_event_loop()
         self._app, self._ready, self.port = app, threading.Event(), 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._thread.start()
         assert self._ready.wait(10)
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._runner.cleanup())
-        self._loop.close()
-
-    async def _start(self) -> None:
-        self._runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+    async def _serve(self) -> None:
+        runner = web.AppRunner(self._app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.port = runner.addresses[0][1]
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         self._ready.set()
+        await self._over.wait()
+        await runner.cleanup()
 
     @property
     def url(self) -> str:
@@ -195,8 +193,9 @@ class Site:
     def close(self) -> None:
         """Close every connection and stop listening."""
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._over.set)
             self._thread.join(10)
+            assert not self._thread.is_alive()
 
 
 def exporter_app(exporter: Exporter) -> web.Application:
@@ -219,6 +218,8 @@ def server_app(server: Server) -> web.Application:
         return web.Response(text=server.text())
 
     async def listing(_: web.Request) -> web.Response:
+        if not server.device:
+            raise web.HTTPNotFound
         return web.json_response(server.listing())
 
     async def ready(_: web.Request) -> web.Response:
@@ -228,8 +229,7 @@ def server_app(server: Server) -> web.Application:
     app.router.add_post("/v1/tasks/{task}", server.infer)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/readyz", ready)
-    if server.device:
-        app.router.add_get("/v1/tasks", listing)
+    app.router.add_get("/v1/tasks", listing)
     return app
 
 

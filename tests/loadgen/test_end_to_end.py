@@ -1,8 +1,26 @@
 """``loadgen`` against a stub server and a stub exporter whose truth is known."""
 
-import pytest
+import asyncio
+import csv
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
-from tests.loadgen.conftest import Bench
+import pytest
+from aiohttp import web
+
+from tests.loadgen.conftest import SHORT, Bench
+from tests.loadgen.stubs import BUSY_WATTS, IDLE_WATTS, Answer, status, truncated
+
+KEYS = [
+    "schema", "verdict", "reasons", "task", "model", "weights", "target", "load", "window", "requests",
+    "latency_seconds", "throughput_per_second", "devices", "excluded_devices", "lengths", "joules_per_inference",
+    "joules_per_unit", "grams_per_inference", "sci_grams_per_inference", "carbon", "crosscheck", "reference", "host",
+]  # fmt: skip
+"""The contract of ``perjoule.run/1``."""
 
 
 def test_gross_and_active_joules_are_the_truth(bench: Bench) -> None:
@@ -14,6 +32,378 @@ def test_gross_and_active_joules_are_the_truth(bench: Bench) -> None:
     ok = run["requests"]["ok"]
     gross, active = run["joules_per_inference"]["gross"], run["joules_per_inference"]["active"]
     assert gross["value"] * ok == pytest.approx(truth, rel=1e-6)
-    assert run["devices"][0]["idle_watts"] == pytest.approx(50.0, rel=1e-3)
-    assert active["value"] * ok == pytest.approx(truth - 50.0 * (end - start), rel=1e-3)
+    assert run["devices"][0]["idle_watts"] == pytest.approx(IDLE_WATTS, rel=1e-3)
+    assert active["value"] * ok == pytest.approx(truth - IDLE_WATTS * (end - start), rel=1e-3)
     assert gross["low"] < gross["value"] < gross["high"]
+
+
+def test_window_begins_and_ends_in_quiet(bench: Bench) -> None:
+    """No request straddles an edge: at both edges the board drew idle power only, and all work lies between."""
+    _, run = bench.run()
+    start, end = run["window"]["start"], run["window"]["end"]
+    busy = [at for at, watts in bench.exporter.power.steps if watts > IDLE_WATTS]
+    inside = [at for at in busy if start < at < end]
+    assert len(inside) == run["requests"]["ok"]
+    joules = bench.exporter.power.joules
+    assert joules(start + 0.001) - joules(start) == pytest.approx(IDLE_WATTS * 0.001, rel=1e-3)
+    assert joules(end) - joules(end - 0.001) == pytest.approx(IDLE_WATTS * 0.001, rel=1e-3)
+    assert start - max(at for at in busy if at < start) > 2 * bench.exporter.tick
+    assert run["window"]["seconds"] == pytest.approx(end - start)
+
+
+def test_run_json_keeps_the_contract(bench: Bench) -> None:
+    """Every key of ``perjoule.run/1`` is there, in order, with what the stubs are known to be."""
+    bench.exporter.neighbour = 30.0
+    _, run = bench.run("--seed", "3")
+    assert [key for key in run if key in KEYS] == KEYS
+    assert run["schema"] == "perjoule.run/1"
+    assert (run["model"], run["weights"], run["lengths"]) == ("tiny/summarization", "tiny", "checked")
+    assert run["load"]["arrival"] == "closed"
+    assert (run["load"]["concurrency"], run["load"]["rate"], run["load"]["seed"]) == (1, None, 3)
+    assert set(run["requests"]["failed"]) == {"connect", "timeout", "4xx", "429", "5xx", "truncated", "wrong_shape"}
+    assert run["requests"]["sent"] == run["requests"]["ok"] > 20
+    assert run["joules_per_inference"]["attributed"] is None
+    assert run["joules_per_unit"]["unit"] == "output_token"
+    gross = run["joules_per_inference"]["gross"]["value"]
+    assert run["joules_per_unit"]["value"] == pytest.approx(gross / 12)
+    assert run["grams_per_inference"]["value"] == pytest.approx(gross * 44.18 * 1.2 / 3.6e6)
+    assert run["carbon"]["zone"] == "FRA"
+    assert run["carbon"]["pue"] == 1.2
+    assert run["reference"][0]["joules_per_inference"] == pytest.approx(177, abs=1)
+    assert run["host"]["idle"][0]["drift_ratio"] == pytest.approx(0.0, abs=0.01)
+    assert [device["device"] for device in run["devices"]] == ["GPU-a"]
+
+
+def test_a_neighbour_is_not_charged(bench: Bench) -> None:
+    """The server's own device pays; every other device that the exporter shows is listed apart with its joules."""
+    bench.exporter.neighbour = 30.0
+    _, run = bench.run()
+    (excluded,) = run["excluded_devices"]
+    assert excluded["device"] == "GPU-b"
+    assert excluded["joules"] == pytest.approx(30.0 * run["window"]["seconds"], rel=0.1)
+    start, end = run["window"]["start"], run["window"]["end"]
+    own = bench.exporter.power.joules(end) - bench.exporter.power.joules(start)
+    assert run["devices"][0]["joules"] == pytest.approx(own, rel=1e-6)
+
+
+def test_files_of_a_run(bench: Bench) -> None:
+    """Every request and every counter update of the window is in the files, with the method beside it."""
+    bench.exporter.method = "simulated"
+    _, run = bench.run()
+    with (bench.folder / "out" / "requests.csv").open() as lines:
+        requests = list(csv.DictReader(lines))
+    steady = [row for row in requests if row["phase"] == "steady"]
+    assert len(steady) == run["requests"]["sent"]
+    assert {row["method"] for row in requests} == {"simulated"}
+    assert all(float(row["latency_seconds"]) > 0 for row in steady)
+    with (bench.folder / "out" / "power.csv").open() as lines:
+        power = list(csv.DictReader(lines))
+    window = [row for row in power if row["phase"] == "window"]
+    assert {row["phase"] for row in power} >= {"idle", "warm-up", "window"}
+    assert sum(IDLE_WATTS - 1 < float(row["mean_watts"]) < IDLE_WATTS + BUSY_WATTS + 1 for row in window) == len(window)
+    joules = float(window[-1]["joules_total"]) - float(window[0]["joules_total"])
+    assert 0 < joules <= run["devices"][0]["joules"]
+
+
+def test_simulated_is_on_every_output(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A simulated board is bannered in table, progress, JSON and CSV."""
+    bench.exporter.method = "simulated"
+    _, run = bench.run()
+    shown = capsys.readouterr()
+    assert "SIMULATED" in shown.out
+    assert "SIMULATED" in shown.err
+    assert run["simulated"] is True
+    assert "SIMULATED" in run["banner"]
+    bench.run("--format", "csv", *IN_WINDOW)
+    assert "SIMULATED" in capsys.readouterr().out
+
+
+def test_table_is_not_cut_where_stdout_is_no_terminal(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal every column is whole, no escape code is printed, and progress is not on stdout."""
+    bench.loadgen("--task", "all", "--duration", "0.6s")
+    out, err = capsys.readouterr()
+    header, row = (next(line for line in out.splitlines() if word in line) for word in (" ±", "summarization  "))
+    for title in ("energy", "±", "CO2e", "rate", "latency", "verdict", "study [1]"):
+        assert title in out
+    assert row.split()[-1] == "VALID"
+    assert "177 J" in row
+    assert "…" not in header + row
+    assert "\x1b" not in out + err
+    assert "warm-up" in err
+    assert "warm-up" not in out
+    assert "seven idle" in out  # the study's boundary
+
+
+def test_several_tasks_share_two_baselines(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--task all`` runs what the server serves, writes a folder for each, and prints a list as JSON."""
+    assert bench.loadgen("--task", "all", "--duration", "0.6s", "--format", "json") == 0
+    runs = json.loads(capsys.readouterr().out)
+    assert [run["task"] for run in runs] == ["text-classification", "summarization"]
+    for run in runs:
+        assert json.loads((bench.folder / "out" / run["task"] / "run.json").read_text()) == run
+    assert runs[0]["lengths"] == "none"
+
+
+@pytest.mark.parametrize("arrival", ["constant", "poisson"])
+def test_open_loop_keeps_its_schedule(bench: Bench, arrival: str) -> None:
+    """An open loop sends what the schedule holds however slow the answers are; latency counts from intention."""
+    bench.server.service = 0.03
+    _, run = bench.run("--rate", "50", "--arrival", arrival, *IN_WINDOW)
+    assert run["requests"]["sent"] == run["requests"]["scheduled"]
+    assert run["requests"]["sent"] == 30 or arrival == "poisson"
+    # 50/s asked of a server that does 33/s: the queue grows, and latency with it
+    assert run["latency_seconds"]["mean"] > 0.05
+
+
+def test_requests_are_a_minimum(bench: Bench) -> None:
+    """``--requests`` alone lasts until they are sent, and at least as long as the rules ask."""
+    code = bench.loadgen("--task", "summarization", "--requests", "5")
+    run = json.loads((bench.folder / "out" / "run.json").read_text())
+    assert code == 0
+    assert run["requests"]["sent"] > 5
+    assert run["window"]["seconds"] >= SHORT.min_window_seconds
+
+
+def test_seed_decides_the_order_of_inputs(bench: Bench) -> None:
+    """The same seed sends the same inputs in the same order."""
+
+    def texts(seed: str) -> list[object]:
+        bench.server.bodies.clear()
+        bench.run("--seed", seed, *IN_WINDOW)
+        return [body["inputs"] for body in bench.server.bodies[:8]]
+
+    assert texts("1") == texts("1") != texts("2")
+
+
+# --- Planted faults
+
+
+def every(step: int, odd: Answer) -> Callable[[int], Answer | None]:
+    return lambda number: odd if number % step == 0 else None
+
+
+async def too_many(_: int, __: web.Request) -> web.StreamResponse:
+    return await status(429)
+
+
+async def broken(_: int, __: web.Request) -> web.StreamResponse:
+    return await status(500)
+
+
+async def refused(_: int, __: web.Request) -> web.StreamResponse:
+    return await status(422)
+
+
+async def slow(_: int, __: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(0.5)
+    return await status(200)
+
+
+async def another_shape(_: int, __: web.Request) -> web.StreamResponse:
+    return web.json_response({"summary": "s"})
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [(too_many, "429"), (broken, "5xx"), (refused, "4xx"), (truncated, "truncated"), (another_shape, "wrong_shape"),
+     (slow, "timeout")],
+)  # fmt: skip
+def test_errors_are_classed_and_counted(bench: Bench, answer: Answer, name: str) -> None:
+    """Each kind of failure has its class, is no latency, and voids the run above one percent."""
+    bench.server.odd = every(4, answer)
+    code, run = bench.run("--timeout", "200ms", *IN_WINDOW)
+    failed = {key: number for key, number in run["requests"]["failed"].items() if number}
+    assert code == 3
+    assert list(failed) == [name]
+    assert run["requests"]["ok"] + failed[name] == run["requests"]["sent"]
+    assert len(run["reasons"]) == 1
+    assert f"{failed[name]} {name}" in run["reasons"][0]
+
+
+def at_request(bench: Bench, number: int, do: Callable[[], object]) -> None:
+    """Do something once the server has got so many requests; without a warm-up that is within the window."""
+
+    def odd(at: int) -> Answer | None:
+        if at == number:
+            threading.Thread(target=do).start()
+        return None
+
+    bench.server.odd = odd
+
+
+IN_WINDOW = ("--warmup", "0", "--idle", "0")
+
+
+def only_reason(run: dict[str, list[str]]) -> str:
+    assert len(run["reasons"]) == 1, run["reasons"]
+    return run["reasons"][0]
+
+
+def test_a_dead_server_ends_the_run(bench: Bench) -> None:
+    """A server that dies in the window is one reason; the errors are counted, and nothing hangs."""
+    at_request(bench, 10, bench.target.close)
+    began = time.monotonic()
+    code, run = bench.run("--duration", "20s", *IN_WINDOW)
+    assert code == 3
+    assert "the server accepted no connection" in only_reason(run)
+    assert run["requests"]["failed"]["connect"] > 0
+    assert time.monotonic() - began < 8
+
+
+def test_a_dead_server_ends_an_open_loop(bench: Bench) -> None:
+    """The same with a schedule: what was not sent is not sent."""
+    at_request(bench, 10, bench.target.close)
+    code, run = bench.run("--duration", "20s", "--rate", "40", *IN_WINDOW)
+    assert (code, run["requests"]["sent"] < run["requests"]["scheduled"]) == (3, True)
+    assert "the server accepted no connection" in only_reason(run)
+
+
+def test_a_dead_exporter_leaves_no_energy_figure(bench: Bench) -> None:
+    """An exporter that dies in the window: latency stands, energy is absent, the run is invalid, nothing hangs."""
+    at_request(bench, 10, bench.energy.close)
+    code, run = bench.run(*IN_WINDOW)
+    assert code == 3
+    assert "the exporter stopped answering" in only_reason(run)
+    assert run["joules_per_inference"]["gross"] is None
+    assert run["devices"] == []
+    assert run["latency_seconds"]["p50"] > 0
+
+
+def test_a_lost_board_leaves_no_energy_figure(bench: Bench) -> None:
+    """A board whose series disappear is never 0 joules."""
+    at_request(bench, 10, lambda: setattr(bench.exporter, "present", False))
+    _, run = bench.run(*IN_WINDOW)
+    assert "GPU-a is gone from the exporter" in only_reason(run)
+    assert run["joules_per_inference"]["gross"] is None
+
+
+@pytest.mark.parametrize("kind", ["back", "bridged", "restarted"])
+def test_a_reset_voids_the_run(bench: Bench, kind: str) -> None:
+    """A counter that goes back, one that was bridged, and an exporter that restarted: no figure."""
+
+    def plant() -> None:
+        if kind == "back":
+            bench.exporter.reset_at = time.time()
+        elif kind == "bridged":
+            bench.exporter.bridged_at = time.time()
+        else:
+            bench.exporter.started += 1
+
+    at_request(bench, 10, plant)
+    code, run = bench.run(*IN_WINDOW)
+    assert code == 3
+    assert "was reset within the window" in only_reason(run)
+    assert run["joules_per_inference"]["gross"] is None
+
+
+def test_wrong_lengths_void_the_run(bench: Bench) -> None:
+    """Answers shorter than asked are not the work that was asked for."""
+    bench.server.tokens = 9
+    code, run = bench.run(*IN_WINDOW)
+    assert (code, run["lengths"]) == (3, "checked")
+    assert "9 output tokens instead of 10 to 15" in only_reason(run)
+
+
+def test_lengths_are_unknown_where_the_answer_does_not_tell(bench: Bench) -> None:
+    """No header: lengths are unknown, and there is no energy per token."""
+    bench.server.tokens = None
+    code, run = bench.run(*IN_WINDOW)
+    assert (code, run["lengths"], run["joules_per_unit"]["value"]) == (0, "unknown", None)
+
+
+def test_a_window_that_was_asked_for_too_short(bench: Bench) -> None:
+    """An explicit ``--duration`` is kept, and the verdict says that it is too short."""
+    code, run = bench.run(rules=replace(SHORT, min_window_seconds=5.0))
+    assert code == 3
+    assert "less than 5 s" in only_reason(run)
+
+
+def test_a_slow_counter_needs_a_longer_window(bench: Bench) -> None:
+    """A counter of which the window held too few updates cannot be bracketed."""
+    bench.exporter.tick = 0.2
+    code, run = bench.run()
+    assert code == 3
+    assert "moves every 200 ms" in only_reason(run)
+
+
+# --- At the start
+
+
+def test_without_a_server(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """No server: one line that says how to start one, exit code 2, and no folder left behind."""
+    bench.target.close()
+    assert bench.loadgen("--task", "summarization") == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("loadgen:")]
+    assert len(lines) == 1
+    assert lines[0].endswith("start one with: inference-server --models tiny")
+    assert not (bench.folder / "out").exists()
+
+
+def test_without_an_exporter(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """No exporter: the same, with its own line."""
+    bench.energy.close()
+    assert bench.loadgen("--task", "summarization") == 2
+    assert "start one with: gpu-energy-exporter" in capsys.readouterr().err
+    assert bench.server.served == 0
+
+
+def test_a_task_that_is_not_served(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A task that the server does not have is found before anything is sent."""
+    assert bench.loadgen("--task", "fill-mask") == 2
+    assert "does not serve fill-mask; it serves summarization" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_served(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """So is a model."""
+    assert bench.loadgen("--task", "summarization", "--model", "bart") == 2
+    assert "does not serve summarization with bart" in capsys.readouterr().err
+
+
+def test_a_server_that_does_not_say_where_it_runs(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """With one device that one pays; with several one must be named."""
+    bench.server.device = ""
+    code, run = bench.run()
+    assert (code, run["devices"][0]["device"], run["model"]) == (0, "GPU-a", "unknown")
+    bench.exporter.neighbour = 30.0
+    assert bench.loadgen("--task", "summarization") == 2
+    assert "name one with --device: GPU-a, GPU-b" in capsys.readouterr().err
+    code, run = bench.run("--device", "GPU-b")
+    assert run["devices"][0]["device"] == "GPU-b"
+
+
+def test_a_device_that_the_exporter_does_not_show(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """The server's device must be among the exporter's: another board's energy is not taken instead."""
+    bench.server.device = "GPU-elsewhere"
+    assert bench.loadgen("--task", "summarization") == 2
+    assert "GPU-elsewhere" in capsys.readouterr().err
+
+
+def test_a_clock_that_is_ahead(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Edges cannot be placed with an exporter whose clock is ahead."""
+    bench.exporter.lead = 3.0
+    assert bench.loadgen("--task", "summarization") == 1
+    assert "clock is 3.0 s ahead" in capsys.readouterr().err
+
+
+def test_an_exporter_without_energy(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """An exporter that shows no device is no source of energy."""
+    bench.exporter.present = False
+    assert bench.loadgen("--task", "summarization") == 1
+    assert "no energy counter" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is found at the start, before any request."""
+    (tmp_path / "file").write_text("")
+    assert bench.loadgen("--task", "summarization", "--output", str(tmp_path / "file" / "out")) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert bench.server.served == 0
+
+
+def test_a_server_that_refuses_everything(bench: Bench) -> None:
+    """When no request of the warm-up succeeds the window is not run, and the answer is in the reason."""
+    bench.server.odd = every(1, refused)
+    code, run = bench.run("--duration", "20s")
+    assert code == 3
+    assert "no request of the warm-up succeeded" in only_reason(run)
+    assert "422" in run["reasons"][0]

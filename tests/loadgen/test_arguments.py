@@ -1,0 +1,138 @@
+"""The command line: what flags mean, and that what cannot be honoured is refused in one clear line."""
+
+from pathlib import Path
+
+import pytest
+
+from perjoule import __version__
+from perjoule.errors import PerjouleError, UsageError
+from perjoule.workloads import WORKLOADS
+from perjoule_loadgen import arguments
+from perjoule_loadgen.__main__ import main
+from perjoule_loadgen.config import Arrival, Config, Rules, parse_duration
+
+
+def config(*argv: str) -> Config:
+    return arguments.config(arguments.parse(argv), Rules())
+
+
+def test_defaults() -> None:
+    """One at a time for 60 s against the usual ports."""
+    made = config("--task", "summarization")
+    assert made == Config(tasks=("summarization",))
+    assert (made.target, made.energy) == ("http://127.0.0.1:8080", ("http://127.0.0.1:10101/metrics",))
+    assert (made.window_seconds(0.1), made.concurrency, made.arrival) == (60.0, 1, Arrival.CLOSED)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("60", 60.0), ("60s", 60.0), ("2m", 120.0), ("500ms", 0.5), ("1.5h", 5400.0), ("0", 0.0)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    """A number of seconds, or a number with its unit."""
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1", "1 minute", "1d", "nan", "1e3", "inf"])
+def test_what_is_no_duration(text: str) -> None:
+    """Anything else is refused, not guessed."""
+    with pytest.raises(UsageError, match="no duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [("host", "http://host/metrics"), ("host:1", "http://host:1/metrics"), ("http://h:1/", "http://h:1/metrics"),
+     ("https://h/other", "https://h/other"), ("http://[::1]:9", "http://[::1]:9/metrics")],
+)  # fmt: skip
+def test_a_bare_exporter_gets_the_path(given: str, url: str) -> None:
+    """A host without a path gets ``/metrics``; a path is kept."""
+    assert arguments.energy_url(given) == url
+
+
+def test_a_window_by_requests_lasts_ten_seconds_and_a_hundred_ticks() -> None:
+    """``--requests`` alone: 10 s, or 100 ticks where that is longer; an explicit duration is kept as it is."""
+    assert config("--task", "fill-mask", "--requests", "5").window_seconds(0.1) == 10.0
+    assert config("--task", "fill-mask", "--requests", "5").window_seconds(0.5) == 50.0
+    assert config("--task", "fill-mask").window_seconds(1.0) == 100.0
+    assert config("--task", "fill-mask", "--duration", "3s").window_seconds(0.1) == 3.0
+
+
+def test_tasks() -> None:
+    """A list without repeats, or all that is served."""
+    assert config("--task", "fill-mask, summarization,fill-mask").tasks == ("fill-mask", "summarization")
+    assert config("--task", "all").tasks == ()
+
+
+def test_an_open_loop() -> None:
+    """A rate alone is constant; two exporters are two."""
+    made = config("--task", "fill-mask", "--rate", "10", "--energy", "a:1", "--energy", "b:1", "--zone", "fra")
+    assert (made.arrival, made.rate, made.zone) == (Arrival.CONSTANT, 10.0, "FRA")
+    assert made.energy == ("http://a:1/metrics", "http://b:1/metrics")
+    assert config("--task", "fill-mask", "--rate", "1", "--arrival", "poisson").arrival is Arrival.POISSON
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ([], "give --task"),
+        (["--task", "all", "--rate", "1", "--concurrency", "2"], "give one of them"),
+        (["--task", "all", "--arrival", "poisson"], "needs --rate"),
+        (["--task", "all", "--inputs", "f.jsonl"], "--inputs is of one task"),
+    ],
+)
+def test_flags_that_contradict_each_other(argv: list[str], says: str) -> None:
+    """The message says what to change."""
+    with pytest.raises(PerjouleError, match=says):
+        config(*argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["sweep"], "unknown command 'sweep'"),
+        (["--task", "poetry"], "unknown task 'poetry'"),
+        (["--task", ","], "name a task"),
+        (["--task", "all", "--duration", "0"], "no time to measure"),
+        (["--task", "all", "--duration", "soon"], "'soon' is no duration"),
+        (["--task", "all", "--rate", "nan"], "not a positive number"),
+        (["--task", "all", "--rate", "ten"], "'ten' is not a number"),
+        (["--task", "all", "--requests", "0"], "not a positive whole number"),
+        (["--task", "all", "--concurrency", "-1"], "not a positive whole number"),
+        (["--task", "all", "--zone", "Frnce"], "no carbon intensity"),
+        (["--task", "all", "--target", "ftp://h"], "no http URL"),
+        (["--task", "all", "--energy", "http://h:99999"], "no http URL"),
+        (["--task", "all", "--arrival", "gamma"], "invalid choice: 'gamma'"),
+        (["--task", "all", "--repeats", "5"], "unrecognized arguments: --repeats"),
+        (["--task", "all", "--dur", "5"], "unrecognized arguments: --dur"),
+    ],
+)
+def test_values_that_cannot_be(argv: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2 and one line that names the flag's fault."""
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_bad_inputs_are_found_before_the_server_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file of inputs that is not there is a usage error even without a server."""
+    code = main(["--task", "fill-mask", "--inputs", str(tmp_path / "none.jsonl"), "--target", "127.0.0.1:1",
+                 "--output", str(tmp_path / "out")])  # fmt: skip
+    assert code == 2
+    assert "none.jsonl" in capsys.readouterr().err
+
+
+def test_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """``loadgen tasks`` needs no server and names all 15."""
+    assert main(["tasks"]) == 0
+    out = capsys.readouterr().out
+    assert all(task in out for task in WORKLOADS)
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both are there; help has examples and exit codes."""
+    for flag, says in (("--version", __version__), ("--help", "loadgen --task all")):
+        with pytest.raises(SystemExit) as ended:
+            main([flag])
+        assert ended.value.code == 0
+        assert says in capsys.readouterr().out
