@@ -7,7 +7,7 @@ METER ?= auto
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-QUIET := $(shell test -t 2 || echo --quiet)
+QUIET := $(shell test -t 2 || echo --quiet --quiet)
 
 .PHONY: demo test check format generate clean
 .DEFAULT_GOAL := demo
