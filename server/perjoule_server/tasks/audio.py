@@ -27,12 +27,15 @@ def decode_audio(media: bytes, rate: int, max_seconds: float) -> tuple[Samples, 
         InvalidInputError: no WAV or FLAC, damaged, empty, or with samples that are no numbers.
         TooLargeError: longer than ``max_seconds``.
     """
+    if not (media.startswith(b"fLaC") or (media.startswith(b"RIFF") and media[8:12] == b"WAVE")):
+        # libsndfile would try its other decoders, and some of those talk to stderr.
+        raise InvalidInputError("the bytes are no WAV or FLAC recording")
     try:
         with soundfile.SoundFile(io.BytesIO(media)) as file:
             _check_header(file, max_seconds)
             blocks = [block.mean(axis=1) for block in file.blocks(_BLOCK, dtype="float32", always_2d=True)]
             own_rate = int(file.samplerate)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
         raise InvalidInputError(f"the bytes are no WAV or FLAC recording: {str(error)[:100]}") from None
     samples = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if not samples.size:

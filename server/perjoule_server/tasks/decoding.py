@@ -30,6 +30,7 @@ SAMPLING = frozenset({"do_sample", "temperature", "top_k", "top_p", "seed"})
 MAX_BATCH = 32
 """Largest batch of a model that generates."""
 
+_GREEDY = 0.01  # temperatures up to here: the division would leave the range of floats
 _DEFAULT_NEW_TOKENS = 20  # transformers' own default length
 
 
@@ -59,8 +60,8 @@ class Decoding:
 def read_decoding(parameters: Parameters, default: Decoding, most: int, stop: tuple[str, ...] = ()) -> Decoding:
     """Read the generation parameters; ``most`` is the longest output of the model.
 
-    Temperature 0 means greedy. A temperature, top_k or top_p without ``do_sample`` means sampling, as it does in
-    text-generation-inference.
+    Temperature 0, or one next to it, means greedy. A temperature, top_k or top_p without ``do_sample`` means sampling,
+    as it does in text-generation-inference.
 
     Raises:
         InvalidInputError: a value of the wrong type or out of its range.
@@ -73,7 +74,7 @@ def read_decoding(parameters: Parameters, default: Decoding, most: int, stop: tu
     top_k = parameters.integer("top_k", 0, 0, 1_000_000)
     top_p = parameters.number("top_p", 1.0, 0.0, 1.0)
     implied = any(name in parameters for name in ("temperature", "top_k", "top_p"))
-    sample = parameters.flag("do_sample", default=implied) and temperature > 0 and top_p > 0
+    sample = parameters.flag("do_sample", default=implied) and temperature > _GREEDY and top_p > 0
     if not sample:
         return Decoding(longest, shortest, stop=stop)
     return Decoding(longest, shortest, sample=True, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop)
@@ -147,12 +148,29 @@ class LanguageModel:
         return self.tokens.limit - decoding.max_new_tokens if self.causal else self.tokens.limit
 
     def check(self, prompt: int, decoding: Decoding) -> None:
-        """Refuse a prompt that, with the answer, is over the model's limit."""
+        """Refuse a prompt of no tokens, or one that is over the model's limit with its answer."""
+        if not prompt:
+            raise InvalidInputError("inputs holds nothing that the model can read")
         check_length(prompt, self.room(decoding), f" with {decoding.max_new_tokens} to write" if self.causal else "")
 
     def length(self, prompt: int, decoding: Decoding) -> int:
         """Return what the token budget counts: the prompt and what may be written."""
         return prompt + decoding.max_new_tokens
+
+    def first_logits(self, rows: Sequence[Row]) -> torch.Tensor:
+        """Generate one token; return the model's own scores [rows, vocabulary] for it, none of them suppressed."""
+        arguments = _arguments(self.model, Decoding(1)) | {"num_beams": 1}
+        with torch.inference_mode():
+            output = self.model.generate(
+                **self._batch(rows), **arguments, return_dict_in_generate=True, output_logits=True
+            )
+        logits: torch.Tensor = output.logits[0]
+        return logits
+
+    def _batch(self, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
+        inputs = self.tokens.batch(rows, self.model.device, left=self.causal)
+        inputs.pop("token_type_ids", None)
+        return inputs
 
     def write(
         self,
@@ -162,8 +180,7 @@ class LanguageModel:
         processors: Sequence[LogitsProcessor] = (),
     ) -> list[list[int]]:
         """Generate; return the tokens that each row wrote, the end-of-sequence token included."""
-        inputs = self.tokens.batch(rows, self.model.device, left=self.causal)
-        inputs.pop("token_type_ids", None)
+        inputs = self._batch(rows)
         start = inputs["input_ids"].shape[1] if self.causal else 1
         return generate(self.model, inputs, self.tokens, decoding, start=start, seeds=seeds, processors=processors)
 

@@ -85,7 +85,7 @@ class TextGeneration:
         for name, off in _OFF.items():
             parameters.only(name, *off)
         limit = self._language.tokens.limit
-        decoding = read_decoding(parameters, self._language.default, limit, parameters.texts("stop", 16))
+        decoding = read_decoding(parameters, self._language.default, limit, parameters.texts("stop", 16, blank=True))
         text = text_of(request.inputs)
         row = self._encode(text, decoding, parameters)
         full = parameters.flag("return_full_text", default=False)

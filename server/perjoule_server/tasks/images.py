@@ -2,9 +2,10 @@
 
 import io
 import struct
+import warnings
 import zlib
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from perjoule.errors import InvalidInputError, TooLargeError
 
@@ -16,8 +17,31 @@ MAX_PIXELS = 25_000_000
 MAX_ASPECT = 10
 """Most that one side may be longer than the other: resized to a model's sides, less than a patch may be left."""
 
+# Pillow warns about large headers; they are refused below.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+_ORIENTATION = 0x0112  # EXIF tag
+
+# How to undo what the tag says, by its value (EXIF 2.32, table 4.6.4 A).
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
 # What Pillow's decoders raise on broken bytes.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, OverflowError, struct.error, zlib.error)
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
 
 
 def decode_image(media: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -31,13 +55,19 @@ def decode_image(media: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         with Image.open(io.BytesIO(media), formats=FORMATS) as image:
             _check_size(*image.size, max_pixels)
             image.load()
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return _upright(image).convert("RGB")
     except UnidentifiedImageError:
         raise InvalidInputError(f"the bytes are no image; known formats are {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
         raise TooLargeError(f"the image has more than {max_pixels} pixels") from None
     except _BROKEN as error:
         raise InvalidInputError(f"the image cannot be decoded: {str(error)[:100]}") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a photograph as it was held. Only this tag is read: Pillow's own function fails on other broken tags."""
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

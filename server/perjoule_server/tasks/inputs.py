@@ -130,14 +130,18 @@ class Parameters:
             raise self._wrong(name, "a string", value)
         return _clean(value, f"{self._prefix}.{name}")
 
-    def texts(self, name: str, most: int) -> tuple[str, ...]:
-        """Read a list of at most ``most`` strings, none of them blank; an unset one is empty."""
+    def texts(self, name: str, most: int, *, blank: bool = False) -> tuple[str, ...]:
+        """Read a list of at most ``most`` strings, none of them empty, or ``blank``; an unset one is empty."""
         value = self._given.get(name, [])
         if not isinstance(value, list):
             raise self._wrong(name, "a list of strings", value)
         if len(value) > most:
             raise InvalidInputError(f"{self._prefix}.{name} may hold {most} strings, not {len(value)}")
-        return tuple(text_of(item, f"{self._prefix}.{name}[{place}]") for place, item in enumerate(value))
+        names = [f"{self._prefix}.{name}[{place}]" for place in range(len(value))]
+        return tuple(
+            _clean(item, one) if blank and isinstance(item, str) and item else text_of(item, one)
+            for one, item in zip(names, value, strict=True)
+        )
 
     def with_nested(self, name: str, known: Collection[str]) -> "Parameters":
         """Read the object ``name`` as if its members stood beside it.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from perjoule.errors import InvalidInputError
 from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
 from perjoule_server.tasks.encoder import MAX_BATCH, forward, to_numpy
 from perjoule_server.tasks.inputs import Parameters, question_and_context, text_of
@@ -157,6 +158,8 @@ class QuestionAnswering:
         parameters = Parameters(request.parameters, known)
         question, context = question_and_context(request.inputs)
         encoded = self._tokens.fitting(question, context)
+        if 1 not in encoded.detail.sequence_ids:
+            raise InvalidInputError("inputs.context holds nothing that the model can read")
         asked = _Asked(
             context, encoded,
             parameters.integer("top_k", 1, 1, 100),

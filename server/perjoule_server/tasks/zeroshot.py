@@ -6,7 +6,6 @@ generates one token, question answering at most 65, summarization at most 15.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from perjoule.errors import InvalidInputError
 from perjoule.workloads import WORKLOADS
 from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
 from perjoule_server.tasks.decoding import LENGTHS, MAX_BATCH, Decoding, LanguageModel, read_decoding
+from perjoule_server.tasks.encoder import to_numpy
 from perjoule_server.tasks.generate import Summarization, paddings_of
 from perjoule_server.tasks.inputs import Parameters, question_and_context, text_of
 from perjoule_server.tasks.scores import labelled, softmax
@@ -43,20 +43,6 @@ class _Labelled:
     row: Row
     labels: tuple[str, ...]
     first: tuple[int, ...]
-
-
-class _FirstToken(LogitsProcessor):
-    """Keeps the scores of the labels' first tokens; changes nothing."""
-
-    def __init__(self, wanted: Sequence[Sequence[int]]) -> None:
-        self._wanted = wanted
-        self.scores: list[Any] = []
-
-    def __call__(self, _ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Read the scores of the first step."""
-        if not self.scores:
-            self.scores = [scores[row, list(ids)].float().cpu().numpy() for row, ids in enumerate(self._wanted)]
-        return scores
 
 
 class ZeroShotTextClassification:
@@ -97,11 +83,9 @@ class ZeroShotTextClassification:
     def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
         """See ``Task.run``."""
         rows = [item.payload.row for item in batch]
-        first = _FirstToken([item.payload.first for item in batch])
-        self._language.write(rows, self._decoding, processors=[first])
-        return [
-            RawOutput(*one) for one in zip(first.scores, paddings([len(r["input_ids"]) for r in rows]), strict=True)
-        ]
+        logits = self._language.first_logits(rows)
+        scores = [to_numpy(logits[place, list(item.payload.first)]) for place, item in enumerate(batch)]
+        return [RawOutput(*one) for one in zip(scores, paddings([len(r["input_ids"]) for r in rows]), strict=True)]
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
         """See ``Task.finish``."""

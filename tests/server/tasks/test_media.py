@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from perjoule.errors import InvalidInputError, TooLargeError
 from perjoule_server.tasks.audio import decode_audio, resample
@@ -46,13 +46,15 @@ def test_other_colours(mode: str) -> None:
     assert decode_image(file.getvalue()).mode == "RGB"
 
 
-def test_upright() -> None:
-    """A photograph is turned as its EXIF data say."""
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_upright(orientation: int) -> None:
+    """A photograph is turned as its EXIF data say, like Pillow's own function turns it."""
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
+    exif[0x0112] = orientation
     file = io.BytesIO()
-    Image.new("RGB", (40, 30)).save(file, "JPEG", exif=exif)
-    assert decode_image(file.getvalue()).size == (30, 40)
+    Image.open(io.BytesIO(picture(12, 8))).save(file, "PNG", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+    assert list(decode_image(file.getvalue()).tobytes()) == list(expected.tobytes())
 
 
 @pytest.mark.parametrize(

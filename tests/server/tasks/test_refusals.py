@@ -1,9 +1,13 @@
 """What each workload refuses, with which status, and that it says why."""
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from perjoule.errors import InvalidInputError
 from perjoule.workloads import WORKLOADS, Modality
@@ -143,3 +147,26 @@ def test_masks_are_counted(load: Load, text: str) -> None:
     """fill-mask wants exactly one mask."""
     with pytest.raises(InvalidInputError, match="exactly one"):
         load("fill-mask").prepare(TaskRequest(text, {}))
+
+
+PIECES = ["</s>", "<s>", "<pad>", "<mask>", "[MASK]", "<unk>", "😀", "\u200b", "\u202e", "\n", " ", "river", "{text}",
+          "{context}", "{question}", '"', "\x01", "ﷺ", "1" * 30]  # fmt: skip
+
+ODD_TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=12).map("".join)
+
+
+@pytest.mark.parametrize("task", [*TEXT_TASKS, *QUESTION_TASKS])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=ODD_TEXTS, other=ODD_TEXTS)
+def test_odd_texts(load: Load, task: str, text: str, other: str) -> None:
+    """Special tokens, template marks, invisible and foreign characters in a text are answered or refused, in JSON."""
+    parameters: dict[str, dict[str, Any]] = {
+        "zero-shot-text-classification": {"candidate_labels": [other, "river"]},
+        "text-generation": {"max_new_tokens": 2, "stop": [other]},
+        "text-to-image": {"num_inference_steps": 1},
+    }
+    short = {"max_new_tokens": 2} if task in {"summarization", "zero-shot-question-answering"} else {}
+    inputs = {"question": other, "context": text} if task in QUESTION_TASKS else text
+    with suppress(InvalidInputError):
+        reply = answer(load(task), TaskRequest(inputs, parameters.get(task, short)))
+        assert isinstance(reply.output, bytes) or json.dumps(reply.output, allow_nan=False).encode()
