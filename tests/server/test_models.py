@@ -143,9 +143,11 @@ def test_pickles_are_refused(mask: ModelSpec, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(mask.source, folder)
     (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch /tmp/never'\ntR.")
+    ran = tmp_path / "ran"
+    (folder / "pytorch_model.bin").write_bytes(f"cos\nsystem\n(S'touch {ran}'\ntR.".encode())
     with pytest.raises(PerjouleError, match="cannot load own/mask"):
         models.load(replace(mask, source=str(folder)), "cpu")
+    assert not ran.exists()
 
 
 def test_wrong_kind_of_model(mask: ModelSpec) -> None:
