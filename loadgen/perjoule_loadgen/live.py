@@ -53,9 +53,13 @@ class Display:
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
             self._banner()
-            if self._status.now() - max(last, self._status.began) >= _LINE_SECONDS:
+            if self._status.now() - max(last, self._status.began) >= _LINE_SECONDS and not self._nearly_over():
                 last = self._status.now()
                 self._line()
+
+    def _nearly_over(self) -> bool:
+        status = self._status
+        return status.seconds is not None and status.now() - status.began > status.seconds - 1
 
     def _banner(self) -> None:
         meter = self._campaign.meter

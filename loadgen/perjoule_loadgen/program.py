@@ -108,7 +108,8 @@ def _rendered(
     if config.format is Format.TABLE:
         with out.capture() as captured:
             report.show(out, runs, faults)
-        return captured.get()
+        shown = captured.get()
+        return shown if out.is_terminal else "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
     if config.format is Format.CSV:
         return report.csv_table(documents)
     content = documents[0] if len(config.tasks) == 1 else list(documents)

@@ -83,18 +83,18 @@ def _latency(percent: str) -> Callable[[Run], str]:
 
 _COLUMNS: Mapping[str, Callable[[Run], str]] = MappingProxyType(
     {
-        "energy\ngross": _gross,
+        "J/inference\ngross": _gross,
         "\n±": lambda run: percent(run.figures.gross),
-        "energy\nactive": _active,
-        "\nCO2e": _grams,
-        "rate\n1/s": _rate,
+        "\nactive": _active,
+        "\ngCO2e": _grams,
+        "\ninf/s": _rate,
         "latency\np50": _latency("p50"),
         "latency\np95": _latency("p95"),
-        "energy\nPromQL": _promql,
-        "energy\nstudy [1]": _study,
+        "\nPromQL": _promql,
+        "\nstudy [1]": _study,
     }
 )
-_DISPENSABLE = ("latency\np50", "energy\nPromQL", "rate\n1/s", "latency\np95", "\n±", "energy\nactive")
+_DISPENSABLE = ("latency\np50", "\nPromQL", "\ninf/s", "latency\np95", "\n±", "\nactive")
 """Columns that a narrow terminal goes without, the first to go first. All are in ``run.json``."""
 
 

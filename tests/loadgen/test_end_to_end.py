@@ -123,7 +123,7 @@ def test_table_is_not_cut_where_stdout_is_no_terminal(bench: Bench, capsys: pyte
     bench.loadgen("--task", "all", "--duration", "0.6s")
     out, err = capsys.readouterr()
     header, row = (next(line for line in out.splitlines() if word in line) for word in (" ±", "summarization  "))
-    for title in ("energy", "±", "CO2e", "rate", "latency", "verdict", "study [1]"):
+    for title in ("J/inference", "±", "active", "gCO2e", "inf/s", "latency", "verdict", "study [1]"):
         assert title in out
     assert row.split()[-1] == "VALID"
     assert "177 J" in row

@@ -3,6 +3,7 @@
 import pytest
 
 from perjoule.errors import MeasurementError
+from perjoule_loadgen.clock import offset
 from perjoule_loadgen.energy import Device, Pair, Reading, exposition
 from perjoule_loadgen.meter import Track, idle_between
 
@@ -84,6 +85,18 @@ def test_edges() -> None:
 
     assert [joules(made.last_until(at)) for at in (0.9, 1.0, 1.9, 9.0)] == [None, 10.0, 10.0, 30.0]
     assert [joules(made.first_from(at)) for at in (0.0, 1.0, 1.1, 3.1)] == [10.0, 10.0, 20.0, None]
+
+
+def test_the_clock_s_offset_survives_an_interruption() -> None:
+    """Of several readings of both clocks the one without a pause between them counts."""
+    pauses = iter([0.0, 0.3, 0.0, 0.0, 0.0, 0.2] + [0.0, 0.1, 0.1] * 20)
+    now = [100.0]
+
+    def monotonic() -> float:
+        now[0] += next(pauses)
+        return now[0]
+
+    assert offset(monotonic, lambda: monotonic() + 1000.0) == pytest.approx(1000.0)
 
 
 def test_idle_baseline_of_a_reset_counter_is_absent() -> None:

@@ -98,3 +98,14 @@ def test_output_into_a_closed_pipe(bench: Bench) -> None:
     ended = subprocess.run(command, shell=True, env=ENV, capture_output=True, text=True, timeout=30, check=False)  # noqa: S602 (a pipe is the point)
     assert "Traceback" not in ended.stderr
     assert (bench.folder / "out" / "run.json").exists()
+
+
+def test_a_disk_that_is_full(bench: Bench) -> None:
+    """When the files cannot be written the figures are printed all the same, with one clear line and exit code 1."""
+    command = "ulimit -f 4; exec " + " ".join(arguments(bench, "--duration", "300ms", "--idle", "0"))
+    ended = subprocess.run(["bash", "-c", command], env=ENV, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 1
+    assert "summarization" in ended.stdout
+    assert "cannot be written: File too large" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert [path.name for path in (bench.folder / "out").iterdir()] == ["run.json"]  # small enough; no half file
