@@ -176,9 +176,9 @@ def length_fits(facts: Facts, result: Result) -> bool:
 
 
 def lengths(measurement: Measurement) -> str:
-    """Return ``checked``, ``unknown`` where an answer does not tell, or ``none`` where no length is asked for."""
+    """Return ``checked`` where every length that was asked for was, else ``unknown``: an answer does not tell it."""
     if all(item.min_tokens is None and item.max_tokens is None for item in measurement.plan.items):
-        return "none"
+        return "checked"
     done = [result for result in measurement.steady.results if result.ok]
     return "checked" if done and all(result.output_tokens is not None for result in done) else "unknown"
 

@@ -206,12 +206,12 @@ def test_some_lag_is_a_warning() -> None:
 
 
 def test_lengths_are_told_apart() -> None:
-    """Checked when every answer tells, unknown when one does not, none when nothing was asked."""
+    """Checked when every answer tells or nothing was asked, unknown when one does not tell."""
     assert lengths(measurement()) == "checked"
     assert lengths(measurement([*GOOD, result(tokens=None)])) == "unknown"
     unasked = measurement()
     unasked.plan = Plan("fill-mask", Model("m"), [Prepared("a", b"", "")], ("GPU-a",))
-    assert lengths(unasked) == "none"
+    assert lengths(unasked) == "checked"
 
 
 def test_load_says_how_long_nobody_answered() -> None:
