@@ -31,6 +31,10 @@ class Power:
         self.working += change
         self.steps.append((time.time(), IDLE_WATTS + (BUSY_WATTS if self.working else 0.0)))
 
+    def watts(self, at: float) -> float:
+        """Return the power at ``at``."""
+        return next((watts for moment, watts in reversed(self.steps) if moment <= at), IDLE_WATTS)
+
     def joules(self, until: float) -> float:
         """Return the energy from the beginning to ``until``."""
         total, at, watts = 0.0, self.began, IDLE_WATTS
