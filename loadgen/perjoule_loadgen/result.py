@@ -4,14 +4,14 @@ Pure: composes what was measured, computed and judged. The document is the contr
 generator; keys beyond it (``simulated``, ``warnings``, …) only add.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from perjoule.reference import references
 from perjoule.workloads import WORKLOADS
 from perjoule_loadgen.config import Config
-from perjoule_loadgen.energy import METHOD_WORDS, SIMULATED, Device
+from perjoule_loadgen.energy import SIMULATED, Device
 from perjoule_loadgen.figures import Baseline, Carbon, Figures, figures
 from perjoule_loadgen.measurement import Bracket, Measurement
 from perjoule_loadgen.stats import Interval
@@ -57,8 +57,6 @@ def conclude(measurement: Measurement, baselines: Mapping[str, Baseline], carbon
 
 def document(run: Run, config: Config, host: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of ``run.json``."""
-    measurement, found = run.measurement, run.figures
-    load, model = measurement.steady, measurement.plan.model
     return {
         "schema": SCHEMA,
         "verdict": "valid" if run.verdict.valid else "invalid",
@@ -66,43 +64,47 @@ def document(run: Run, config: Config, host: Mapping[str, Any]) -> dict[str, Any
         "warnings": [reason.text for reason in run.verdict.warnings],
         "simulated": run.simulated,
         **({"banner": SIMULATED_BANNER} if run.simulated else {}),
-        "interrupted": measurement.interrupted,
+        "interrupted": run.measurement.interrupted,
+        **_work(run, config),
+        **_energy(run),
+        "reference": [
+            {"source": f.source, "boundary": f.boundary, "joules_per_inference": f.joules_per_inference}
+            for f in references()[run.task]
+        ],
+        "host": dict(host),
+    }
+
+
+def _work(run: Run, config: Config) -> dict[str, Any]:
+    measurement, found = run.measurement, run.figures
+    load, model = measurement.steady, measurement.plan.model
+    return {
         "task": run.task,
         "model": model.id,
         "weights": model.weights,
         "target": config.target,
         "load": _load(config),
         "window": {"start": found.start, "end": found.end, "seconds": found.seconds},
-        "requests": {
-            "sent": load.sent,
-            "ok": load.ok,
-            "failed": failures(load.results),
-            "scheduled": load.scheduled,
-        },
+        "requests": {"sent": load.sent, "ok": load.ok, "failed": failures(load.results), "scheduled": load.scheduled},
         "latency_seconds": asdict(found.latency),
         "throughput_per_second": found.per_second,
+    }
+
+
+def _energy(run: Run) -> dict[str, Any]:
+    measurement, found = run.measurement, run.figures
+    each = {"gross": _interval(found.gross), "active": _interval(found.active), "attributed": None}
+    unit = WORKLOADS[run.task].unit.value
+    return {
         "devices": [_device(bracket, run.baselines) for bracket in measurement.charged],
         "excluded_devices": [_device(bracket, run.baselines) for bracket in measurement.excluded],
         "lengths": lengths(measurement),
-        "joules_per_inference": {
-            "gross": _interval(found.gross),
-            "active": _interval(found.active),
-            "attributed": None,
-        },
-        "joules_per_unit": {
-            "unit": WORKLOADS[run.task].unit.value,
-            "value": found.joules_per_unit,
-            "units": found.units,
-        },
+        "joules_per_inference": each,
+        "joules_per_unit": {"unit": unit, "value": found.joules_per_unit, "units": found.units},
         "grams_per_inference": _interval(found.grams),
         "sci_grams_per_inference": None,
         "carbon": None if run.carbon is None else asdict(run.carbon),
         "crosscheck": run.crosscheck,
-        "reference": [
-            {"source": f.source, "boundary": f.boundary, "joules_per_inference": f.joules_per_inference}
-            for f in references()[run.task]
-        ],
-        "host": dict(host),
     }
 
 
@@ -162,13 +164,3 @@ def _crosscheck(facts: Facts) -> dict[str, Any] | None:
         "joules_per_inference": check.joules_per_inference,
         "query": check.query,
     }
-
-
-def methods(runs: Iterable[Run]) -> list[str]:
-    """Return one line for each device that paid: what it is, and how its joules come about."""
-    devices = {device.id: device for run in runs for device in run.devices}
-    return [
-        f"{device.id}{f' ({device.name})' if device.name else ''}: {device.method}:"
-        f" {METHOD_WORDS.get(device.method, 'unknown')}"
-        for device in devices.values()
-    ]
