@@ -134,9 +134,10 @@ class ZeroShotQuestionAnswering:
 
     def prepare(self, request: TaskRequest) -> Prepared:
         """See ``Task.prepare``."""
-        parameters = Parameters(request.parameters, LENGTHS | {"top_k"})
-        top_k = parameters.integer("top_k", 1, 1, 100)
-        decoding = read_decoding(parameters, self._default, self._language.tokens.limit)
+        top_k = Parameters(request.parameters, LENGTHS | {"top_k"}).integer("top_k", 1, 1, 100)
+        # The number of answers is not the top_k of sampling: an answer is always the likeliest.
+        lengths = {name: value for name, value in request.parameters.items() if name != "top_k"}
+        decoding = read_decoding(Parameters(lengths, LENGTHS), self._default, self._language.tokens.limit)
         question, context = question_and_context(request.inputs)
         # The study appends a question mark to every question; a second one is not asked for.
         prompt = QUESTION.replace("{question}", question.rstrip("? "), 1)

@@ -146,3 +146,10 @@ def test_written_answers_are_located(load: Load) -> None:
     assert (located["start"], located["end"]) == (12, 12 + len(reply["answer"]))
     assert (reply["start"], reply["end"]) == (0, 0)
     assert 0 < reply["score"] <= 1
+
+
+def test_several_written_answers_are_a_list_of_the_likeliest(load: Load) -> None:
+    """With top_k an answer is the same greedy one, in a list where more than one was asked for."""
+    task = "zero-shot-question-answering"
+    alone = output(load, task)
+    assert [output(load, task, top_k=k) for k in (1, 3)] == [alone, [alone]]
