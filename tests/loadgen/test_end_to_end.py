@@ -139,7 +139,7 @@ def test_several_tasks_share_two_baselines(bench: Bench, capsys: pytest.CaptureF
     assert [run["task"] for run in runs] == ["text-classification", "summarization"]
     for run in runs:
         assert json.loads((bench.folder / "out" / run["task"] / "run.json").read_text()) == run
-    assert runs[0]["lengths"] == "none"
+    assert runs[0]["lengths"] == "checked"  # no length is asked for
 
 
 @pytest.mark.parametrize("arrival", ["constant", "poisson"])
