@@ -51,8 +51,8 @@ def test_gross_and_active_by_hand() -> None:
     # two edges of 50 W × 0.1 s are 10 J; the quiet is 50 W × 1 s
     assert (found.gross.low, found.gross.high) == pytest.approx((19.4, 20.1))
     assert found.active.value == pytest.approx(10.0)
-    # the edges' 10 J, and idle watts known to 2 × 0.1 s × 50 W ÷ 20 s = 0.5 W, over 20 s
-    assert (found.active.low, found.active.high) == pytest.approx((9.8, 10.2))
+    # the edges' 10 J, and idle watts known to 4 × 0.1 s × 50 W ÷ 20 s = 1 W (two baselines of two edges), over 20 s
+    assert (found.active.low, found.active.high) == pytest.approx((9.7, 10.3))
     assert found.grams.value == pytest.approx(20.0 * 36.0 * 2.0 / 3.6e6)
     assert found.joules_per_unit == pytest.approx(2000 / 1200)
     assert found.per_second == pytest.approx(100 / 19)
@@ -63,7 +63,7 @@ def test_drift_of_idle_power_widens_active() -> None:
     drifted = {"GPU-a": Baseline(Idle(Pair(0, 0), Pair(450, 10)), Idle(Pair(0, 100), Pair(550, 110)))}
     found = figures(measurement(), drifted, None)
     assert found.active is not None
-    assert found.active.high == pytest.approx((1000 + 10 + (5 + 0.5) * 20) / 100)
+    assert found.active.high == pytest.approx((1000 + 10 + (5 + 1) * 20) / 100)
     assert [warning.code for warning in judge(measurement(), drifted).warnings] == ["drift"]
 
 

@@ -102,7 +102,7 @@ def test_output_into_a_closed_pipe(bench: Bench) -> None:
 
 def test_a_disk_that_is_full(bench: Bench) -> None:
     """When the files cannot be written the figures are printed all the same, with one clear line and exit code 1."""
-    command = "ulimit -f 4; exec " + " ".join(arguments(bench, "--duration", "300ms", "--idle", "0"))
+    command = "ulimit -f 4; exec " + " ".join(arguments(bench, "--duration", "1s", "--idle", "0"))
     ended = subprocess.run(["bash", "-c", command], env=ENV, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
     assert "summarization" in ended.stdout
