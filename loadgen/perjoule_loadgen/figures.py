@@ -62,10 +62,10 @@ class Baseline:
         return (self.after.watts - self.before.watts) / self.watts
 
     def uncertainty(self, tick: float) -> float:
-        """Return the bound on the error of ``watts``: half the drift, and one tick at each edge of the baselines."""
+        """Return the bound on the error of ``watts``: half the drift, and one tick at each edge of each baseline."""
         measured = [idle for idle in (self.before, self.after) if idle is not None]
         watts = self.watts or 0.0
-        edges = 2 * tick * watts / sum(idle.seconds for idle in measured) if measured else 0.0
+        edges = 2 * len(measured) * tick * watts / sum(idle.seconds for idle in measured) if measured else 0.0
         return abs(self.drift or 0.0) * watts / 2 + edges
 
 

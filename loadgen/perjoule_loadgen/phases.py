@@ -128,9 +128,9 @@ class Phases:
         """Wait until the counters of the plan's devices have moved in the quiet; then take the end edge, if any."""
         self.status.enter(name, None)
         since = self.clock.unix() if measurement is None or measurement.ended is None else measurement.ended
-        at = since
-        if measurement is None:
-            at += self.config.rules.quiet_ticks * max(self.meter.tracks[id_].tick for id_ in plan.devices)
+        # One tick beyond the last answer: an end edge that is one update stale has still seen all of the load.
+        ticks = self.config.rules.quiet_ticks if measurement is None else 1
+        at = since + ticks * max(self.meter.tracks[id_].tick for id_ in plan.devices)
         gone = measurement is not None and measurement.steady.gave_up is not None
         if self.prometheus is not None and not gone:
             at = max(at, await self.prometheus.wait_scraped(plan, self._devices(plan), since))
