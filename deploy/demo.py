@@ -76,16 +76,16 @@ def start(name: str, command: Sequence[str | Path], folder: Path) -> Program:
     return Program(name, process, log)
 
 
-def stop(program: Program) -> None:
-    """End a program: SIGTERM, and SIGKILL if it does not go within ten seconds."""
-    if program.process.poll() is not None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process: SIGTERM, and SIGKILL if it does not go within ten seconds."""
+    if process.poll() is not None:
         return
-    program.process.terminate()
+    process.terminate()
     try:
-        program.process.wait(STOP_SECONDS)
+        process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        program.process.kill()
-        program.process.wait()
+        process.kill()
+        process.wait()
 
 
 def wait_ready(program: Program, url: str) -> None:
@@ -148,7 +148,7 @@ def programs() -> Iterator[list[Program]]:
         yield started
     finally:
         for program in reversed(started):
-            stop(program)
+            stop(program.process)
 
 
 def start_all(meter: str, folder: Path, started: list[Program]) -> tuple[str, str, str | None]:
@@ -190,11 +190,14 @@ def run_loadgen(energy: str, target: str, prometheus: str | None, output: Path, 
     if prometheus is not None:
         command += ["--prometheus", prometheus]
     process = subprocess.Popen([str(part) for part in command], cwd=ROOT)  # noqa: S603 (as above)
-    while True:
-        try:
-            return process.wait()
-        except KeyboardInterrupt:  # loadgen got the same signal: it prints what it has, then ends
-            continue
+    try:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:  # loadgen got the same signal: it prints what it has, then ends
+                continue
+    finally:
+        stop(process)  # still there after SIGTERM, which came to us alone
 
 
 def terminated(_signal: int, _frame: object) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -45,5 +46,27 @@ def test_demo_prints_the_table_on_other_ports_and_leaves_nothing_running() -> No
     assert "SIMULATED" in ended.stdout
     assert "FRA" in ended.stdout
     row = next(line for line in ended.stdout.splitlines() if "text" in line and "classification" in line)
-    assert "VALID" in row.upper()
+    assert row.split()[-1] == "VALID" or "reason 1" in ended.stdout
+    assert running_with(mark) == []
+
+
+def test_a_terminated_demo_leaves_nothing_running() -> None:
+    """SIGTERM to the demo alone, in the middle of a measurement, ends loadgen too, and then what it measured."""
+    mark = uuid.uuid4().hex
+    command: list[str | Path] = [
+        sys.executable,
+        ROOT / "deploy/demo.py",
+        "--meter",
+        "simulated",
+        "--task",
+        "text-classification",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | {MARK: mark}
+    ) as demo:
+        assert demo.stderr is not None
+        assert any("idle baseline" in line for line in demo.stderr)
+        demo.send_signal(signal.SIGTERM)
+        demo.communicate(timeout=40)
+    assert demo.returncode == 128 + signal.SIGTERM
     assert running_with(mark) == []
