@@ -81,13 +81,21 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add(
-        "--meter",
-        action="append",
-        choices=(AUTO, *METERS),
-        help="where energy comes from, repeatable (default: auto, every hardware meter that answers, else estimate)",
+    _add_web(parser)
+    _add_energy(parser)
+    parser.add_argument(
+        "--log.level",
+        dest="log_level",
+        choices=LEVELS,
+        default="info",
+        help="least important lines to log (default: %(default)s)",
     )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    return parser
+
+
+def _add_web(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--web.listen-address",
         dest="listen_address",
@@ -101,6 +109,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         default="/metrics",
         help="where the metrics are (default: %(default)s)",
+    )
+
+
+def _add_energy(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--meter",
+        action="append",
+        choices=(AUTO, *METERS),
+        help="where energy comes from, repeatable (default: auto, every hardware meter that answers, else estimate)",
     )
     add("--carbon.zone", dest="zone", metavar="ZONE", help="carbon intensity of a country (FRA) or US state (US-CA)")
     add(
@@ -139,15 +157,6 @@ def _parser() -> argparse.ArgumentParser:
         default="25ms",
         help="how often devices are read (default: %(default)s)",
     )
-    add(
-        "--log.level",
-        dest="log_level",
-        choices=LEVELS,
-        default="info",
-        help="least important lines to log (default: %(default)s)",
-    )
-    add("--version", action="version", version=f"{PROGRAM} {__version__}")
-    return parser  # fmt: skip
 
 
 def _meters(names: Sequence[str]) -> tuple[str, ...]:
