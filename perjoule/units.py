@@ -12,9 +12,6 @@ JOULES_PER_KWH = 3.6e6
 JOULES_PER_WH = 3.6e3
 """1 Wh = 3600 J (exact)."""
 
-GRAMS_PER_POUND = 453.59237
-"""1 lb = 453.59237 g (exact, international avoirdupois pound)."""
-
 ABSENT = "—"
 """What is printed where a figure is unknown. Never 0."""
 

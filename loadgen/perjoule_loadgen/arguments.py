@@ -1,4 +1,4 @@
-"""The command line: flags as DESIGN names them, turned into the one ``Config``. Fails before anything is sent."""
+"""The command line: flags turned into the one ``Config``. Fails before anything is sent."""
 
 import argparse
 import math

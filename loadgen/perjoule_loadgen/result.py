@@ -1,7 +1,7 @@
 """A finished run as a value (``Run``) and as the document ``perjoule.run/1`` of ``run.json``.
 
-Pure: composes what was measured, computed and judged. The document is the contract of DESIGN's section on the load
-generator; keys beyond it (``simulated``, ``warnings``, …) only add.
+Pure: composes what was measured, computed and judged. The keys of the document are a contract that a test
+holds; those beyond it (``simulated``, ``warnings``, …) only add.
 """
 
 from collections.abc import Mapping

@@ -20,7 +20,7 @@ def run_json(folder: Path) -> dict[str, Any]:
 
 
 def promql_joules_per_inference(energy: str, start: float, end: float) -> str:
-    """Return the exact-delta expression of DESIGN: energy between the edges over ok requests between the edges."""
+    """Return the exact-delta expression: energy between the edges over ok requests between the edges."""
     ok = f'inference_requests_total{{task="{TASK}",outcome="ok"}}'
     return (
         f"(sum({energy} @ {end:.3f}) - sum({energy} @ {start:.3f})) / (sum({ok} @ {end:.3f}) - sum({ok} @ {start:.3f}))"

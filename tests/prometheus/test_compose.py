@@ -22,7 +22,7 @@ FLAGS = {
     "server": {"--models", "--host", "--port"},
     "loadgen": {"--task", "--target", "--energy", "--prometheus", "--output", "--duration", "--warmup"},
 }
-"""The flags of DESIGN that the containers are started with."""
+"""The flags that the containers are started with."""
 
 
 def services(path: Path = COMPOSE) -> dict[str, dict[str, Any]]:
@@ -131,7 +131,7 @@ def test_the_image_has_the_same_health_check(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_programs_are_started_with_flags_of_the_contract(name: str) -> None:
-    """Each flag is one of DESIGN's."""
+    """Each flag is one of the contract's."""
     assert {word for word in words(name) if word.startswith("--")} == FLAGS[name]
 
 

@@ -69,7 +69,7 @@ def test_what_the_demo_replaces_stands_there_once(text: str) -> None:
 
 
 def test_jobs_and_node() -> None:
-    """Both jobs have the names that DESIGN gives them, and both targets carry the same node."""
+    """Both jobs have the names of the contract, and both targets carry the same node."""
     jobs = parsed(CONFIG)["scrape_configs"]
     assert [job["job_name"] for job in jobs] == ["gpu-energy-exporter", "inference-server"]
     assert {config["labels"]["node"] for job in jobs for config in job["static_configs"]} == {"local"}

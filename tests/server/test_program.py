@@ -55,7 +55,7 @@ def started(*flags: str) -> Iterator[Program]:
 
 
 def test_defaults_are_the_documented_ones() -> None:
-    """DESIGN's defaults, and every workload."""
+    """The contract's defaults, and every workload."""
     config = from_arguments([])
     assert (config.models, config.host, config.port, config.device) == ("tiny", "127.0.0.1", 8080, "auto")
     assert config.tasks == tuple(WORKLOADS)

@@ -1,4 +1,4 @@
-"""All 15 workloads with the real tiny models behind real HTTP: DESIGN's shapes, and 422 for what is no input."""
+"""All 15 workloads with the real tiny models behind real HTTP: the contract's shapes, and 422 for what is no input."""
 
 import base64
 import json
@@ -79,7 +79,7 @@ SHAPES: dict[str, Callable[[Any], bool]] = {
 
 @pytest.mark.parametrize("task", WORKLOADS)
 def test_a_valid_request_gets_the_tasks_shape(tiny: Running, task: str) -> None:
-    """200 with the reply of DESIGN's table, and one more inference and its work in the metrics."""
+    """200 with the reply of the contract's table, and one more inference and its work in the metrics."""
     labels = {"task": task, "model": f"tiny/{task}"}
     before = tiny.metric("inference_work_units_total", **labels)
     reply = tiny.post(task, json.dumps(samples.body(task)).encode(), content_type="application/json")
