@@ -139,7 +139,7 @@ class LanguageModel:
     def encode_cut(self, text: str, decoding: Decoding, most: int | None = None, *, left: bool = False) -> Row:
         """Encode as much of a prompt as leaves room for the answer, and at most ``most`` tokens."""
         limit = self.room(decoding)
-        row = self.tokens.shortened(self.tokens.encode(text), limit if most is None else min(most, limit), left=left)
+        row = self.tokens.shortened(text, limit if most is None else min(most, limit), left=left)
         self.check(len(row["input_ids"]), decoding)
         return row
 

@@ -161,7 +161,7 @@ class FeatureExtraction:
         left = parameters.choice("truncation_direction", "right", ("left", "right", "Left", "Right")).lower() == "left"
         text = text_of(request.inputs)
         if truncate:
-            row = self._tokens.shortened(self._tokens.encode(text), self._tokens.limit, left=left)
+            row = self._tokens.shortened(text, self._tokens.limit, left=left)
         else:
             row = self._tokens.fitting(text).row
         length = len(row["input_ids"])

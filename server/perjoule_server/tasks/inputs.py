@@ -13,6 +13,7 @@ from perjoule_server.tasks.base import TaskRequest
 
 ONE_INPUT = "send one input per request; the server batches requests itself"
 
+_LONGEST_ITEM = 1000  # characters of one label, target or stop string: far more than any has
 _SHOWN = 48  # characters of a client's own words that an error repeats
 
 _JSON_NAMES = {
@@ -131,12 +132,14 @@ class Parameters:
         return _clean(value, f"{self._prefix}.{name}")
 
     def texts(self, name: str, most: int, *, blank: bool = False) -> tuple[str, ...]:
-        """Read a list of at most ``most`` strings, none of them empty, or ``blank``; an unset one is empty."""
+        """Read a list of at most ``most`` short strings, none of them empty, or ``blank``; an unset one is empty."""
         value = self._given.get(name, [])
         if not isinstance(value, list):
             raise self._wrong(name, "a list of strings", value)
         if len(value) > most:
             raise InvalidInputError(f"{self._prefix}.{name} may hold {most} strings, not {len(value)}")
+        if any(isinstance(item, str) and len(item) > _LONGEST_ITEM for item in value):
+            raise InvalidInputError(f"{self._prefix}.{name} may hold strings of at most {_LONGEST_ITEM} characters")
         names = [f"{self._prefix}.{name}[{place}]" for place in range(len(value))]
         return tuple(
             _clean(item, one) if blank and isinstance(item, str) and item else text_of(item, one)

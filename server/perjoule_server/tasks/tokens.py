@@ -70,7 +70,7 @@ class Tokens:
         return encoded
 
     def refuse_endless(self, text: str, limit: int) -> None:
-        """Refuse a text whose beginning alone is too long, so that megabytes are not split for nothing.
+        """Refuse a text of more characters than ``limit`` tokens can hold, so that megabytes are not split for nothing.
 
         Raises:
             InvalidInputError: with the number of tokens counted so far.
@@ -78,9 +78,15 @@ class Tokens:
         enough = limit * _CHARACTERS
         if len(text) > 2 * enough:
             check_length(len(self.encode(text[:enough])), limit, "; the rest was not counted")
+            raise InvalidInputError(f"the input has {len(text)} characters, too many for {max(limit, 0)} tokens")
 
-    def shortened(self, encoded: Encoded, limit: int, *, left: bool = False) -> Row:
-        """Return as much of a text as fits into ``limit`` tokens, cut on the right or the left; special tokens stay."""
+    def shortened(self, text: str, limit: int, *, left: bool = False) -> Row:
+        """Return as much of a text as fits into ``limit`` tokens, cut on the right or the left; special tokens stay.
+
+        No token of what is left lies beyond twice its share of characters, so that megabytes are not split for nothing.
+        """
+        most = 2 * _CHARACTERS * max(limit, 1)
+        encoded = self.encode(text[-most:] if left else text[:most])
         surplus = len(encoded) - limit
         if surplus <= 0:
             return encoded.row

@@ -111,6 +111,18 @@ def test_embeddings(load: Load) -> None:
     assert right.payload.row != left.payload.row
 
 
+@pytest.mark.parametrize(("task", "cut"), [("feature-extraction", {"truncate": True}),
+                                           ("feature-extraction", {"truncate": True, "truncation_direction": "left"}),
+                                           ("text-generation", {"truncate": 50, "max_new_tokens": 2}),
+                                           ("summarization", {"truncation": "longest_first"})])  # fmt: skip
+def test_truncation_reads_no_more_than_it_keeps(load: Load, task: str, cut: dict[str, Any]) -> None:
+    """Of a text of megabytes the same tokens are kept as of the stretch that they come from."""
+    words = " ".join(f"river {n}" for n in range(40_000))
+    near = words[-100_000:] if "truncate" in cut and cut != {"truncate": True} else words[:100_000]
+    long, short = (load(task).prepare(TaskRequest(text, cut)) for text in (words, near))
+    assert (long.length, long.payload.row) == (short.length, short.payload.row)
+
+
 def test_threshold(load: Load) -> None:
     """A higher threshold leaves the surer boxes of a lower one."""
     low, high = (output(load, "object-detection", threshold=value) for value in (0.3, 0.7))

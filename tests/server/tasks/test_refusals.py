@@ -65,6 +65,19 @@ def test_too_many_tokens(load: Load, task: str) -> None:
             load(task).prepare(TaskRequest(inputs, parameters_of(task)))
 
 
+@pytest.mark.parametrize(("task", "name"), [("text-to-image", "inputs"), ("text-to-image", "negative_prompt"),
+                                            ("fill-mask", "targets"), ("token-classification", "ignore_labels"),
+                                            ("text-generation", "stop")])  # fmt: skip
+def test_blanks_without_end(load: Load, task: str, name: str) -> None:
+    """Megabytes that a tokenizer would drop, or read as one piece, are refused before it splits them."""
+    one, blank = request(task), "a" + " " * 2_000_000 + "b"
+    item = [blank] if name in {"targets", "ignore_labels", "stop"} else blank
+    parameters = one.parameters if name == "inputs" else {**one.parameters, name: item}
+    asked = TaskRequest(blank if name == "inputs" else one.inputs, parameters)
+    with pytest.raises(InvalidInputError, match="characters"):
+        load(task).prepare(asked)
+
+
 def test_text_that_just_fits(load: Load) -> None:
     """A text of exactly the limit is taken, and one token more is not."""
     served = load("text-classification")
