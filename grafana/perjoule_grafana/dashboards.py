@@ -11,7 +11,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard
 
-from perjoule.units import JOULES_PER_KWH
+from perjoule.units import kwh_per_thousand
 from perjoule_grafana.panels import COUNT, DATA_SOURCE, Band, Column, Text, laid_out, lines, stat, table
 from perjoule_grafana.queries import DEVICE_INFO, FIVE_MINUTES, POWER
 
@@ -19,7 +19,7 @@ UID = "perjoule-energy"
 NODE = 'node=~"$node"'
 TASK = f'{NODE}, task=~"$task", model=~"$model"'
 BY_TASK = "task, model"
-KWH_PER_THOUSAND = 1000 / JOULES_PER_KWH
+KWH_PER_THOUSAND = kwh_per_thousand(1.0)
 GRAMS = "massg"
 MINUTE = "1m"
 OK = 'outcome="ok", '

@@ -30,7 +30,7 @@ class Carbon:
         grams_per_kwh: intensity.
         source: who publishes it, None where the exporter does not tell.
         year: of what year it is, likewise.
-        pue: power usage effectiveness; 1 where the exporter gives none.
+        pue: power usage effectiveness, None where the exporter tells none: then nothing beyond the device is counted.
         recomputed: whether ``--zone`` replaced the exporter's factor.
     """
 
@@ -38,7 +38,7 @@ class Carbon:
     grams_per_kwh: float
     source: str | None
     year: int | None
-    pue: float
+    pue: float | None
     recomputed: bool
 
 
@@ -167,7 +167,7 @@ def work_units(measurement: Measurement) -> float | None:
 def _scaled(gross: Interval | None, carbon: Carbon | None) -> Interval | None:
     if gross is None or carbon is None or gross.value is None:
         return None
-    value, low, high = (grams(j, carbon.grams_per_kwh, carbon.pue) for j in (gross.value, gross.low, gross.high))
+    value, low, high = (grams(j, carbon.grams_per_kwh, carbon.pue or 1.0) for j in (gross.value, gross.low, gross.high))
     return Interval(value, low, high)
 
 
@@ -177,7 +177,7 @@ def carbon_factor(exporter: Exposition | None, zone: str | None) -> Carbon | Non
     Raises:
         UnknownZoneError: no such zone.
     """
-    pue = exporter.pue if exporter is not None and exporter.pue is not None else 1.0
+    pue = exporter.pue if exporter is not None else None
     if zone is not None:
         row = static_intensity(zone)
         return Carbon(row.zone, row.grams_per_kwh, row.source, row.year, pue, recomputed=True)

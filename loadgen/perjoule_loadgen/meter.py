@@ -20,6 +20,9 @@ _TICK_SECONDS = 0.1
 """Assumed update interval while none was seen or told: that of NVIDIA's data-centre boards, the slowest known."""
 
 
+_STEADY_RATIO = 0.1
+
+
 @dataclass(slots=True)
 class Track:
     """The history of one device: one reading for each time its counter was seen to have moved."""
@@ -60,6 +63,20 @@ class Track:
         """Return the first reading whose counter moved at ``at`` or later."""
         index = bisect_left(self.times, at)
         return self.readings[index] if index < len(self.readings) else None
+
+    def mean_watts(self, start: float, end: float) -> float | None:
+        """Return the mean power between the first update from Unix time ``start`` and the last until ``end``."""
+        first, last = self.first_from(start), self.last_until(end)
+        if first is None or last is None or last.pair.at <= first.pair.at:
+            return None
+        return (last.pair.joules - first.pair.joules) / (last.pair.at - first.pair.at)
+
+    def steady(self, now: float, span: float) -> bool:
+        """Tell whether power has settled: the means of the two spans before ``now`` agree within 10 % or two ticks."""
+        earlier, later = self.mean_watts(now - 2 * span, now - span), self.mean_watts(now - span, now)
+        if earlier is None or later is None:
+            return False
+        return abs(later - earlier) <= max(_STEADY_RATIO, 2 * self.tick / span) * max(earlier, later)
 
     def watts(self) -> float | None:
         """Return the mean power over the last half second or so; None before two readings."""

@@ -90,13 +90,14 @@ class Phases:
         if not config.warmup:
             return
         self.status.enter("warm-up", config.warmup, load)
-        await self._drive(measurement.plan, load, "warm-up", config.warmup, 0, self._settled(load))
+        await self._drive(measurement.plan, load, "warm-up", config.warmup, 0, self._settled(measurement.plan, load))
         if load.results and not load.ok:
             raise MeasurementError(
                 f"no request of the warm-up succeeded ({len(load.results)} failed, the last: {load.results[-1].detail})"
             )
 
-    def _settled(self, load: Load) -> Callable[[], bool]:
+    def _settled(self, plan: Plan, load: Load) -> Callable[[], bool]:
+        """Return whether throughput and the power of the plan's devices have settled, as a question to be repeated."""
         next_look, span = 0.0, self.config.rules.settle_seconds
 
         def look() -> bool:
@@ -105,7 +106,9 @@ class Phases:
             if now < next_look:
                 return False
             next_look = now + _SETTLED_EVERY_SECONDS
-            return now - load.began > 2 * span and settled([r.done for r in load.results], now, span)
+            if now - load.began <= 2 * span or not settled([r.done for r in load.results], now, span):
+                return False
+            return all(track.steady(self.clock.unix(), span) for track in self._devices(plan))
 
         return look
 

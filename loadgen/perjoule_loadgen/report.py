@@ -224,8 +224,9 @@ def _carbon_notes(runs: Sequence[Run]) -> Iterable[tuple[str, str]]:
         yield "gCO2e", "no zone: start the exporter with --carbon.zone FRA, or give loadgen --zone FRA"
         return
     source = ", ".join(str(part) for part in (carbon.source, carbon.year) if part is not None)
+    pue = f"PUE {carbon.pue:g}" if carbon.pue is not None else "PUE not told, devices alone"
     by = "recomputed with --zone" if carbon.recomputed else "the exporter's factor"
-    factor = f"{significant(carbon.grams_per_kwh)} g/kWh ({source or 'source unknown'}), PUE {carbon.pue:g}"
+    factor = f"{significant(carbon.grams_per_kwh)} g/kWh ({source or 'source unknown'}), {pue}"
     yield "gCO2e", f"zone {carbon.zone}, {factor}; {by}; gross joules × intensity × PUE, location based"
 
 

@@ -76,6 +76,21 @@ def test_track_notes_a_counter_that_goes_back(last: tuple[float, float]) -> None
     assert len(track((1.0, 10.0), (1.1, 20.0), last).went_back) == 1
 
 
+@pytest.mark.parametrize(
+    ("watts", "steady"),
+    [((300.0, 300.0), True), ((300.0, 320.0), True), ((150.0, 300.0), False), ((300.0, 150.0), False)],
+)
+def test_power_has_settled_when_two_spans_agree(watts: tuple[float, float], *, steady: bool) -> None:
+    """Two spans of the same power are steady within 10 %; a rise or a fall, or no reading at all, is not."""
+    powers = [watts[0]] * 20 + [watts[1]] * 20
+    pairs, joules = [(100.0, 0.0)], 0.0
+    for number, power in enumerate(powers, 1):
+        joules += power * 0.05
+        pairs.append((100.0 + number * 0.05, joules))
+    assert track(*pairs).steady(102.0, 1.0) is steady
+    assert Track(DEVICE).steady(102.0, 1.0) is False
+
+
 def test_edges() -> None:
     """The start edge is the last pair up to a time, the end edge the first from it; absent beyond what was read."""
     made = track((1.0, 10.0), (2.0, 20.0), (3.0, 30.0))

@@ -118,7 +118,7 @@ def test_factor_of_the_exporter_and_of_a_zone() -> None:
     said = Exposition({}, (Factor("FRA", "static", "average", own.grams_per_kwh),), 1.4, None)
     assert carbon_factor(said, None) == Carbon("FRA", own.grams_per_kwh, own.source, own.year, 1.4, recomputed=False)
     live = Exposition({}, (Factor("FRA", "uk", "average", 12.0),), None, None)
-    assert carbon_factor(live, None) == Carbon("FRA", 12.0, "uk", None, 1.0, recomputed=False)
+    assert carbon_factor(live, None) == Carbon("FRA", 12.0, "uk", None, None, recomputed=False)
     assert carbon_factor(Exposition({}, (), 1.0, None), None) is None
     assert carbon_factor(None, None) is None
 

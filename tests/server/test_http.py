@@ -82,7 +82,7 @@ def test_every_error_has_one_shape(server: Running, method: str, path: str, stat
 
 
 def test_unknown_tasks_and_models_make_no_series(server: Running) -> None:
-    """A thousand invented names count under ``unknown`` and leave the exposition as long as it was."""
+    """Invented names count under ``unknown`` and leave the exposition as long as it was."""
     before = len(server.get("/metrics").body.splitlines())
     for number in range(5):
         assert server.post(f"task-{number}", b"{}").status == 404

@@ -113,7 +113,6 @@ def test_file_that_cannot_be_used(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def mask(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
     """A tiny fill-mask model as a folder of the user's own."""
-    pytest.importorskip("torch")
     folder = build_tiny(tmp_path_factory.mktemp("own"), ["fill-mask"])["fill-mask"]
     return ModelSpec("own/mask", "fill-mask", str(folder), "local", "hub")
 

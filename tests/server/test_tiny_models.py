@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from perjoule.workloads import WORKLOADS, Modality
 from perjoule_server import models, samples
@@ -27,7 +28,6 @@ LONG = "heat pump " * 20_000
 @pytest.fixture(scope="module")
 def tiny() -> Iterator[Running]:
     """A server with all tiny models."""
-    torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     specs = models.profile("tiny", WORKLOADS)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from perjoule_server import models
 from perjoule_server.tasks.base import ModelSpec, Task
@@ -31,7 +32,6 @@ def spec(cache: Path) -> Callable[[str], ModelSpec]:
 @pytest.fixture(scope="session")
 def load(spec: Callable[[str], ModelSpec]) -> Iterator[Callable[[str], Task]]:
     """Loads a tiny model once, with torch on one thread."""
-    torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     loaded: dict[str, Task] = {}

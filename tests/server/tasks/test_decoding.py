@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from perjoule.errors import InvalidInputError
 from perjoule_server import models
@@ -55,7 +56,6 @@ def test_sampling_without_a_seed(load: Load) -> None:
 
 def test_sampling_draws_from_the_model() -> None:
     """Gumbel noise draws from the softmax: with top_k 2 both tokens come, in about the odds that their scores say."""
-    torch = pytest.importorskip("torch")
     from perjoule_server.tasks.decoding import Noise
 
     scores = torch.log(torch.tensor([[0.7, 0.3, 1e-30]]))
@@ -194,7 +194,6 @@ def copy_without_padding(source: Path, target: Path) -> Path:
 
 def test_blip(tmp_path: Path) -> None:
     """BLIP, whose generate sets its own end and padding, captions with exact counts, in batches as alone."""
-    pytest.importorskip("torch")
     models.quieten()
     task = models.load(ModelSpec("own/blip", "image-to-text", str(save_blip(tmp_path)), "local", "hub"), "cpu")
     bounds: dict[str, Any] = {"min_new_tokens": 7, "max_new_tokens": 7}

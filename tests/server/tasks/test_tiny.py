@@ -125,7 +125,6 @@ def test_cache_that_cannot_be_written(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def again(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All models, built a second time elsewhere."""
-    pytest.importorskip("torch")
     root = tmp_path_factory.mktemp("again")
     began = time.monotonic()
     build_tiny(root, WORKLOADS)
