@@ -59,6 +59,7 @@ class Rules:
         warn_lag_seconds: dispatch lag p99 worth a warning.
         max_error_ratio: share of requests that may fail.
         warn_idle_drift_ratio: drift between the two idle baselines worth a warning.
+        warn_idle_share: idle power as a share of the window's mean power that is worth a warning.
         crosscheck_ratio: constant part of the bound between the bracket and PromQL.
         poll_seconds: interval between readings of the exporter.
         edge_poll_seconds: the same while an edge is awaited.
@@ -76,6 +77,7 @@ class Rules:
     warn_lag_seconds: float = 0.01
     max_error_ratio: float = 0.01
     warn_idle_drift_ratio: float = 0.1
+    warn_idle_share: float = 0.8
     crosscheck_ratio: float = 0.01
     poll_seconds: float = 0.15
     edge_poll_seconds: float = 0.02

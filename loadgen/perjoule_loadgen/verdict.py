@@ -237,7 +237,23 @@ def _warn_drift(facts: Facts) -> Reason | None:
     return None
 
 
-_WARNINGS: Sequence[Check] = (_warn_lag, _warn_drift)
+def _warn_busy_idle(facts: Facts) -> Reason | None:
+    """A device that others use is as busy in the baselines as under load: gross joules are theirs too."""
+    for bracket in facts.measurement.charged:
+        baseline = facts.baselines.get(bracket.device.id)
+        if baseline is None or baseline.watts is None or bracket.reset or bracket.joules <= 0:
+            continue
+        share = baseline.watts * bracket.seconds / bracket.joules
+        if share >= facts.rules.warn_idle_share:
+            return Reason(
+                "busy",
+                f"idle power of {bracket.device.id} was {share:.0%} of the power under load: something else uses the"
+                " device, or the load hardly does",
+            )
+    return None
+
+
+_WARNINGS: Sequence[Check] = (_warn_lag, _warn_drift, _warn_busy_idle)
 
 
 def failures(results: Iterable[Result]) -> Mapping[str, int]:

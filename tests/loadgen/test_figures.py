@@ -67,6 +67,20 @@ def test_drift_of_idle_power_widens_active() -> None:
     assert [warning.code for warning in judge(measurement(), drifted).warnings] == ["drift"]
 
 
+@pytest.mark.parametrize(("joules", "codes"), [(1020.0, ["busy"]), (1250.0, ["busy"]), (1260.0, []), (2000.0, [])])
+def test_a_device_that_is_busy_when_idle_is_a_warning(joules: float, codes: list[str]) -> None:
+    """From 80 % of the power under load on, idle power says that others use the device; the run stays valid."""
+    found = judge(measurement(joules=joules))
+    assert (found.valid, [warning.code for warning in found.warnings]) == (True, codes)
+
+
+def test_the_warning_of_a_busy_device_has_its_figure() -> None:
+    """The sentence names the device and the share; without a baseline nothing is known and nothing said."""
+    (warning,) = judge(measurement(joules=1020.0)).warnings
+    assert warning.text.startswith("idle power of GPU-a was 98% of the power under load: something else uses")
+    assert judge(measurement(joules=1020.0), {}).warnings == ()
+
+
 def test_below_the_resolution_there_is_no_figure() -> None:
     """Active energy that is smaller than its uncertainty has no value, only bounds."""
     found = figures(measurement(joules=1015.0), BASELINES, None)
