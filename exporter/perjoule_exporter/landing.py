@@ -16,7 +16,7 @@ SIMULATED_BANNER = "SIMULATED: this GPU does not exist. Its joules are for tests
 _METHODS = {
     "counter": "hardware counter",
     "integrated": "power, integrated",
-    "estimated": "estimated from utilisation",
+    "estimated": "estimated from utilisation, not measured",
     "simulated": "simulated",
     "replayed": "replayed",
 }

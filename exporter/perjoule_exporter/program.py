@@ -74,7 +74,8 @@ def _announce(config: Config, views: tuple[DeviceView, ...], url: str) -> None:
         _LOG.warning(SIMULATED_BANNER)
     intensity = config.factors.intensity
     if intensity is None:
-        _LOG.info("no --carbon.zone: energy is published, emissions are not")
+        unused = "" if config.factors.pue == 1 else f", and --carbon.pue {config.factors.pue:g} multiplies nothing"
+        _LOG.info("no --carbon.zone: energy is published, emissions are not%s", unused)
     else:
         _LOG.info(
             "carbon intensity of %s (%s): %g g/kWh, average of %d, PUE %g",

@@ -61,9 +61,11 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
+    except socket.gaierror as error:
+        raise ServingError(f"cannot listen on {host}: {error.strerror}; choose another --host") from error
     except OSError as error:
         raise ServingError(
-            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; choose another --port"
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}; choose another --host or --port"
         ) from error
 
 
@@ -92,8 +94,11 @@ class Process:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(listener, load, signals=signals))
         if signals and not self.engine.join(JOIN_SECONDS):
-            log.error("the device thread does not end; leaving it behind (%s)", self._failure or "drained")
-            os._exit(1)  # tearing the interpreter down under it would crash
+            # Tearing the interpreter down under the thread would crash. With no failure nobody waits for it: it was
+            # still loading, or computes what its client no longer wants.
+            level = logging.INFO if self._failure is None else logging.ERROR
+            log.log(level, "leaving the device thread behind, busy (%s)", self._failure or "drained")
+            os._exit(0 if self._failure is None else 1)
         if self._failure is not None:
             raise self._failure
 

@@ -106,5 +106,5 @@ def test_a_dead_device_thread_ends_the_program(task: EchoTask) -> None:
 
 def test_a_port_in_use_is_one_sentence() -> None:
     """Before anything is loaded."""
-    with listen("127.0.0.1", 0) as first, pytest.raises(PerjouleError, match="choose another --port"):
+    with listen("127.0.0.1", 0) as first, pytest.raises(PerjouleError, match="choose another --host or --port"):
         listen("127.0.0.1", first.getsockname()[1])
