@@ -8,6 +8,7 @@ measures nothing itself and knows the programs only by their flags.
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -113,6 +114,12 @@ def answers(url: str) -> bool:
         return False
 
 
+def read(url: str) -> str:
+    """Return the text behind a loopback URL."""
+    with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 (a loopback URL that was made here)
+        return str(reply.read().decode())
+
+
 def tail(log: Path, lines: int = 12) -> str:
     """Return the last lines of a log."""
     return "\n".join("  " + line for line in log.read_text(errors="replace").splitlines()[-lines:])
@@ -151,32 +158,47 @@ def programs() -> Iterator[list[Program]]:
             stop(program.process)
 
 
+def start_exporter(meter: str, port: int, folder: Path, started: list[Program]) -> Program:
+    """Start the exporter on ``port`` and wait until it is healthy."""
+    command: list[str | Path] = [BIN / "gpu-energy-exporter", "--meter", meter, "--carbon.zone", ZONE]
+    exporter = start("exporter", [*command, "--web.listen-address", f"127.0.0.1:{port}"], folder)
+    started.append(exporter)
+    wait_ready(exporter, f"http://127.0.0.1:{port}/healthz")
+    say(f"exporter   http://127.0.0.1:{port}/metrics   (--meter {meter} --carbon.zone {ZONE})")
+    return exporter
+
+
+def is_measured(target: str, energy: str) -> bool:
+    """Tell whether the exporter shows the energy of the device that the server runs on."""
+    served = re.search(r'inference_model_info\{[^}]*device="([^"]+)"', read(f"{target}/metrics"))
+    device = served.group(1) if served else ""
+    label = f'package="{device.removeprefix("cpu-")}"' if device.startswith("cpu-") else f'uuid="{device}"'
+    return re.search(rf"_energy_joules_total\{{[^}}]*{re.escape(label)}", read(energy)) is not None
+
+
 def start_all(meter: str, folder: Path, started: list[Program]) -> tuple[str, str, str | None]:
     """Start exporter, server and Prometheus; return their URLs (None without Prometheus)."""
     ports: dict[str, int] = {}
     for name in DEFAULT_PORTS:
         ports[name] = free_port(name, set(ports.values()))
     energy, target = f"http://127.0.0.1:{ports['exporter']}/metrics", f"http://127.0.0.1:{ports['server']}"
-    started.append(start(
-        "exporter",
-        [BIN / "gpu-energy-exporter", "--meter", meter, "--carbon.zone", ZONE,
-         "--web.listen-address", f"127.0.0.1:{ports['exporter']}"],
-        folder,
-    ))  # fmt: skip
+    exporter = start_exporter(meter, ports["exporter"], folder, started)
     device = ["--energy-device", "GPU-simulated-0"] if meter == "simulated" else []
     server: list[str | Path] = [BIN / "inference-server", "--models", "tiny", "--port", str(ports["server"]), *device]
     started.append(start("server", server, folder))
-    say(f"exporter   {energy}   (--meter {meter} --carbon.zone {ZONE})")
-    wait_ready(started[0], f"http://127.0.0.1:{ports['exporter']}/healthz")
     say(f"server     {target}   (--models tiny: built on first use, random weights)")
-    wait_ready(started[1], f"{target}/readyz")
+    wait_ready(started[-1], f"{target}/readyz")
+    if meter == "auto" and not is_measured(target, energy):
+        say("the server does not run on the GPU that is there (torch without CUDA): its CPU is estimated instead")
+        stop(exporter.process)
+        start_exporter("estimate", ports["exporter"], folder, started)
     if shutil.which("prometheus") is None:
         say("prometheus not found: the PromQL column is left out (Debian: apt-get install prometheus)")
         return energy, target, None
     prometheus = f"http://127.0.0.1:{ports['prometheus']}"
     config = prometheus_config(folder, ports["exporter"], ports["server"])
     started.append(start_prometheus(folder, config, ports["prometheus"]))
-    wait_ready(started[2], f"{prometheus}/-/ready")
+    wait_ready(started[-1], f"{prometheus}/-/ready")
     say(f"prometheus {prometheus}")
     return energy, target, prometheus
 
