@@ -1,4 +1,4 @@
-"""The final table and what must stand beside it: reasons, method, boundary, factor, and the published figures' caveats.
+"""The final table, with the reasons and notes below it, and the same as CSV.
 
 Prints to the consoles it is given; measures and judges nothing. Where stdout is no terminal no column is cut.
 """
@@ -16,10 +16,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from perjoule.reference import STUDY_BOUNDARY, STUDY_CAVEATS, study_figure
+from perjoule.reference import study_figure
 from perjoule.units import ABSENT, scaled, significant
-from perjoule.workloads import WORKLOADS
-from perjoule_loadgen.energy import METHOD_WORDS
+from perjoule_loadgen.notes import notes
 from perjoule_loadgen.result import SIMULATED_BANNER, Run
 from perjoule_loadgen.stats import Interval
 from perjoule_loadgen.verdict import Reason
@@ -29,7 +28,6 @@ _WIDE = 500
 
 _NAMED_TASKS = 4
 
-_LONGEST_WORD = len("classification")
 _TITLE = "Energy and CO2e per inference"
 
 _STYLES = {"VALID": "green", "INVALID": "bold red"}
@@ -94,7 +92,7 @@ _COLUMNS: Mapping[str, Callable[[Run], str]] = MappingProxyType(
         "\nstudy [1]": _study,
     }
 )
-_DISPENSABLE = ("latency\np50", "\nPromQL", "\ninf/s", "latency\np95", "\n±", "\nactive")
+_DISPENSABLE = ("latency\np50", "\nPromQL", "\ninf/s", "latency\np95", "\n±", "\nactive", "\nstudy [1]", "\ngCO2e")
 """Columns that a narrow terminal goes without, the first to go first. All are in ``run.json``."""
 
 
@@ -109,14 +107,15 @@ def show(out: Console, runs: Sequence[Run], faults: Iterable[str]) -> None:
     if simulated:
         out.print(Text(f"=== {SIMULATED_BANNER} ===", style="bold yellow"))
     reasons = _grouped(runs, lambda run: run.verdict.reasons)
-    out.print(_table(out, runs, list(reasons)))
+    table, columns = _table(out, runs, list(reasons))
+    out.print(table)
     for number, (text, tasks) in enumerate(reasons.items(), 1):
         _note(out, f"reason {number}", f"{_named(tasks, runs)}: {text}", "red")
     for text, tasks in _grouped(runs, lambda run: run.verdict.warnings).items():
         _note(out, "warning", f"{_named(tasks, runs)}: {text}", "yellow")
     for fault in faults:
         _note(out, "warning", fault, "yellow")
-    for title, text in _notes(runs):
+    for title, text in notes(runs, {column.split("\n")[-1] for column in columns}):
         _note(out, title, text)
     if simulated:
         out.print(Text(f"=== {SIMULATED_BANNER} ===", style="bold yellow"))
@@ -137,15 +136,15 @@ def _named(tasks: Sequence[str], runs: Sequence[Run]) -> str:
     return ", ".join(tasks) if len(tasks) <= _NAMED_TASKS else f"{len(tasks)} tasks"
 
 
-def _table(out: Console, runs: Sequence[Run], reasons: Sequence[str]) -> Table:
-    """Return the table, without the columns for which a terminal is too narrow."""
+def _table(out: Console, runs: Sequence[Run], reasons: Sequence[str]) -> tuple[Table, Sequence[str]]:
+    """Return the table without the columns for which a terminal is too narrow, and the columns that are left."""
     columns = _columns(runs)
     for spare in (None, *_DISPENSABLE):
         columns = [title for title in columns if title != spare]
         table = _with_columns(out, runs, reasons, columns)
         if not out.is_terminal or Measurement.get(out, out.options.update(max_width=_WIDE), table).minimum <= out.width:
             break
-    return table
+    return table, columns
 
 
 def _with_columns(out: Console, runs: Sequence[Run], reasons: Sequence[str], columns: Sequence[str]) -> Table:
@@ -155,15 +154,14 @@ def _with_columns(out: Console, runs: Sequence[Run], reasons: Sequence[str], col
         box=SIMPLE_HEAD, pad_edge=False, title=_TITLE, title_justify="left", title_style="bold", caption=caption,
         caption_justify="left", header_style="bold" if out.is_terminal else "",
     )  # fmt: skip
-    table.add_column("task\n", no_wrap=not out.is_terminal, min_width=_LONGEST_WORD)
+    table.add_column("task\n", no_wrap=True, min_width=max((len(run.task) for run in runs), default=0))
     for title in columns:
         cells = [*title.split("\n"), *(_COLUMNS[title](run) for run in runs)]
         table.add_column(title, justify="right", no_wrap=True, min_width=max(map(cell_len, cells)))
     verdicts = [_verdict(run, reasons) for run in runs]
     table.add_column("verdict\n", no_wrap=True, min_width=max((verdict.cell_len for verdict in verdicts), default=0))
     for run, verdict in zip(runs, verdicts, strict=True):
-        name = WORKLOADS[run.task].title if out.is_terminal else run.task  # a title can wrap
-        table.add_row(name, *(_COLUMNS[title](run) for title in columns), verdict)
+        table.add_row(run.task, *(_COLUMNS[title](run) for title in columns), verdict)
     return table
 
 
@@ -179,55 +177,6 @@ def _note(out: Console, title: str, text: str, style: str = "") -> None:
     grid.add_column(overflow="fold")
     grid.add_row(Text(title), Text(text))
     out.print(grid)
-
-
-def _notes(runs: Sequence[Run]) -> Iterable[tuple[str, str]]:
-    yield from _energy_notes(runs)
-    yield from _carbon_notes(runs)
-    if any(run.crosscheck is not None for run in runs):
-        yield "PromQL", "the same windows by Prometheus: exact deltas of its counters with @, independent of the client"
-    if any(study_figure(run.task) is not None for run in runs):
-        yield "[1] study", f"Power Hungry Processing (arXiv 2311.16863); {STUDY_BOUNDARY}"
-        for caveat in STUDY_CAVEATS:
-            yield "", caveat
-
-
-def _energy_notes(runs: Sequence[Run]) -> Iterable[tuple[str, str]]:
-    devices = {device.id: device for run in runs for device in run.devices}
-    for device in devices.values():
-        name = f" ({device.name})" if device.name else ""
-        yield "energy", f"{device.id}{name}: {device.method}: {METHOD_WORDS.get(device.method, 'of unknown method')}"
-    if devices:
-        yield "boundary", f"{' + '.join(devices)} alone; nothing else of the machine, and no PUE, is in the joules"
-        yield "±", _uncertainty_words({device.method for device in devices.values()})
-    for id_, baseline in (runs[0].baselines if runs else {}).items():
-        if id_ in devices and baseline.watts is not None:
-            measured = [idle for idle in (baseline.before, baseline.after) if idle is not None]
-            yield "idle", f"{id_}: {' and '.join(f'{significant(idle.watts)} W' for idle in measured)}"
-    excluded = dict.fromkeys(b.device.id for run in runs for b in run.measurement.excluded)
-    if excluded:
-        yield "excluded", f"{', '.join(excluded)}: shown by the exporter and not charged"
-
-
-def _uncertainty_words(methods: set[str]) -> str:
-    words = "one counter update at each edge, and the quiet around the load; — where active is below its uncertainty"
-    if "counter" in methods:
-        words += "; the gain of a board's sensor (±5 %) is not in it"
-    if "estimated" in methods:
-        words += "; the error of the estimate itself is unknown and not in it"
-    return words
-
-
-def _carbon_notes(runs: Sequence[Run]) -> Iterable[tuple[str, str]]:
-    carbon = next((run.carbon for run in runs if run.carbon is not None), None)
-    if carbon is None:
-        yield "gCO2e", "no zone: start the exporter with --carbon.zone FRA, or give loadgen --zone FRA"
-        return
-    source = ", ".join(str(part) for part in (carbon.source, carbon.year) if part is not None)
-    pue = f"PUE {carbon.pue:g}" if carbon.pue is not None else "PUE not told, devices alone"
-    by = "recomputed with --zone" if carbon.recomputed else "the exporter's factor"
-    factor = f"{significant(carbon.grams_per_kwh)} g/kWh ({source or 'source unknown'}), {pue}"
-    yield "gCO2e", f"zone {carbon.zone}, {factor}; {by}; gross joules × intensity × PUE, location based"
 
 
 def csv_table(documents: Sequence[Mapping[str, Any]]) -> str:
