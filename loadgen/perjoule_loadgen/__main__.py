@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from perjoule.errors import MissingExtraError, PerjouleError
 from perjoule_loadgen import arguments
-from perjoule_loadgen.config import Rules
+from perjoule_loadgen.config import Format, Rules
 
 _EXTRA = frozenset({"aiohttp", "rich", "uvloop"})
 """What the extra ``loadgen`` brings."""
@@ -36,7 +36,7 @@ def _run(given: argparse.Namespace, rules: Rules) -> int:
             raise
         raise MissingExtraError("loadgen", "loadgen", error.name) from error
     if given.command == "tasks":
-        return program.list_tasks(sys.stdout)
+        return program.list_tasks(sys.stdout, Format(given.format))
     return program.run(arguments.config(given, rules), sys.stdout, sys.stderr)
 
 

@@ -12,15 +12,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import uvloop
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from perjoule import __version__
-from perjoule.reference import study_figure
-from perjoule.units import scaled
-from perjoule.workloads import WORKLOADS
-from perjoule_loadgen import files, report
+from perjoule_loadgen import files, listing, report
 from perjoule_loadgen.campaign import Campaign
 from perjoule_loadgen.campaign import run as run_campaign
 from perjoule_loadgen.clock import Clock, system_clock
@@ -139,17 +134,7 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def list_tasks(stdout: TextIO) -> int:
+def list_tasks(stdout: TextIO, format_: Format) -> int:
     """Print the tasks with their units, parameters and the study's figure."""
-    out = report.console(stdout)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("task", "input", "unit", "parameters", "kind"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("study J/inference", justify="right")
-    for spec in WORKLOADS.values():
-        parameters = " ".join(f"{name}={value}" for name, value in spec.parameters.items())
-        figure = study_figure(spec.id)
-        joules = scaled(figure.joules_per_inference if figure else None, "J")
-        table.add_row(spec.id, spec.input.value, spec.unit.value, parameters, spec.paradigm.value, joules)
-    out.print(table)
+    _print(stdout, listing.listing(report.console(stdout), format_))
     return 0

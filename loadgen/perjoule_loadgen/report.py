@@ -6,6 +6,7 @@ Prints to the consoles it is given; measures and judges nothing. Where stdout is
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -107,7 +108,8 @@ def show(out: Console, runs: Sequence[Run], faults: Iterable[str]) -> None:
     if simulated:
         out.print(Text(f"=== {SIMULATED_BANNER} ===", style="bold yellow"))
     reasons = _grouped(runs, lambda run: run.verdict.reasons)
-    table, columns = _table(out, runs, list(reasons))
+    make = partial(_table, out, runs, list(reasons))
+    table, columns = fitting(out, make, _columns(runs), _DISPENSABLE)
     out.print(table)
     for number, (text, tasks) in enumerate(reasons.items(), 1):
         _note(out, f"reason {number}", f"{_named(tasks, runs)}: {text}", "red")
@@ -136,23 +138,28 @@ def _named(tasks: Sequence[str], runs: Sequence[Run]) -> str:
     return ", ".join(tasks) if len(tasks) <= _NAMED_TASKS else f"{len(tasks)} tasks"
 
 
-def _table(out: Console, runs: Sequence[Run], reasons: Sequence[str]) -> tuple[Table, Sequence[str]]:
+def fitting(
+    out: Console, make: Callable[[Sequence[str]], Table], columns: Sequence[str], dispensable: Iterable[str]
+) -> tuple[Table, Sequence[str]]:
     """Return the table without the columns for which a terminal is too narrow, and the columns that are left."""
-    columns = _columns(runs)
-    for spare in (None, *_DISPENSABLE):
+    for spare in (None, *dispensable):
         columns = [title for title in columns if title != spare]
-        table = _with_columns(out, runs, reasons, columns)
+        table = make(columns)
         if not out.is_terminal or Measurement.get(out, out.options.update(max_width=_WIDE), table).minimum <= out.width:
             break
     return table, columns
 
 
-def _with_columns(out: Console, runs: Sequence[Run], reasons: Sequence[str], columns: Sequence[str]) -> Table:
+def caption(left_out: Sequence[str]) -> str | None:
+    """Return the line that names the columns which are left out."""
+    return f"a wider terminal also shows {', '.join(left_out)}" if left_out else None
+
+
+def _table(out: Console, runs: Sequence[Run], reasons: Sequence[str], columns: Sequence[str]) -> Table:
     left_out = [" ".join(title.split()) for title in _columns(runs) if title not in columns]
-    caption = f"a wider terminal also shows {', '.join(left_out)}" if left_out else None
     table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, title=_TITLE, title_justify="left", title_style="bold", caption=caption,
-        caption_justify="left", header_style="bold" if out.is_terminal else "",
+        box=SIMPLE_HEAD, pad_edge=False, title=_TITLE, title_justify="left", title_style="bold",
+        caption=caption(left_out), caption_justify="left", header_style="bold" if out.is_terminal else "",
     )  # fmt: skip
     table.add_column("task\n", no_wrap=True, min_width=max((len(run.task) for run in runs), default=0))
     for title in columns:

@@ -1,15 +1,20 @@
 """The command line: what flags mean, and that what cannot be honoured is refused in one clear line."""
 
+import csv
+import io
+import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from perjoule import __version__
 from perjoule.errors import PerjouleError, UsageError
 from perjoule.workloads import WORKLOADS
 from perjoule_loadgen import arguments
 from perjoule_loadgen.__main__ import main
-from perjoule_loadgen.config import Arrival, Config, Rules, parse_duration
+from perjoule_loadgen.config import Arrival, Config, Format, Rules, parse_duration
+from perjoule_loadgen.listing import listing
 
 
 def config(*argv: str) -> Config:
@@ -127,6 +132,32 @@ def test_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tasks"]) == 0
     out = capsys.readouterr().out
     assert all(task in out for task in WORKLOADS)
+
+
+def test_tasks_are_listed_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--format`` holds for the list too: objects in JSON, a row for each in CSV; no line ends in blanks."""
+    assert main(["tasks", "--format", "json"]) == 0
+    tasks = json.loads(capsys.readouterr().out)
+    assert [task["task"] for task in tasks] == list(WORKLOADS)
+    assert tasks[5]["parameters"] == {"min_new_tokens": 10, "max_new_tokens": 15}
+    assert tasks[5]["study_joules_per_inference"] == pytest.approx(177, abs=1)
+    assert main(["tasks", "--format", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["task"] for row in rows] == list(WORKLOADS)
+    assert rows[5]["parameters"] == "min_new_tokens=10 max_new_tokens=15"
+    assert rows[-1]["study_joules_per_inference"] == ""
+    assert main(["tasks"]) == 0
+    assert all(line == line.rstrip() for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120, 200])
+def test_the_list_never_cuts_a_task(columns: int) -> None:
+    """A narrow terminal goes without other columns, which are named below."""
+    out = Console(file=io.StringIO(), force_terminal=True, width=columns, color_system=None)
+    text = listing(out, Format.TABLE)
+    assert [line.split()[0] for line in text.splitlines() if line.strip()][2:17] == list(WORKLOADS)
+    assert ("also shows" in text) == (columns < 200)
+    assert max(map(len, text.splitlines())) <= columns
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
