@@ -31,6 +31,7 @@ from perjoule_server.engine import Engine, Model, State
 from perjoule_server.exchange import Exchange
 from perjoule_server.loading import load_all
 from perjoule_server.metrics import ModelMetrics, ServerMetrics
+from perjoule_server.protocol import LimitedProtocol
 from perjoule_server.tasks.base import ModelSpec, Task
 
 log = logging.getLogger(__name__)
@@ -150,7 +151,7 @@ class Process:
 def _uvicorn_config(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=LimitedProtocol,
         ws="none",
         lifespan="off",
         log_config=None,
