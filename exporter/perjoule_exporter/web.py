@@ -104,8 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         try:
             if path == site.telemetry_path:
-                encode, content_type = choose_encoder(self.headers.get("Accept") or "")
-                return _Answer(HTTPStatus.OK, content_type, encode(site.registry))
+                return _metrics(site.registry, self.headers.get("Accept") or "")
             if path == "/healthz":
                 wrong = site.health()
                 return _text(HTTPStatus.OK, "ok") if wrong is None else _text(HTTPStatus.SERVICE_UNAVAILABLE, wrong)
@@ -152,6 +151,14 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the library's signature)
         """Log requests at debug level only."""
         _LOG.debug("%s %s", self.address_string(), format % args)
+
+
+def _metrics(registry: CollectorRegistry, accept: str) -> _Answer:
+    try:
+        encode, content_type = choose_encoder(accept)
+    except TypeError:  # what the library makes of a version that is no number
+        encode, content_type = choose_encoder("")
+    return _Answer(HTTPStatus.OK, content_type, encode(registry))
 
 
 def _text(status: HTTPStatus, line: str) -> _Answer:

@@ -120,7 +120,10 @@ def _add_health(app: FastAPI, engine: Engine) -> None:
 
 def _add_metrics(app: FastAPI, metrics: ServerMetrics) -> None:
     def render(accept: str) -> tuple[bytes, str]:
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except TypeError:  # what the library makes of a version that is no number
+            encode, content_type = choose_encoder("")
         return encode(metrics.registry), content_type
 
     @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=PlainTextResponse)

@@ -75,6 +75,13 @@ def test_metrics_as_openmetrics(web: WebHandle) -> None:
     assert family.samples[0].value == 1.0
 
 
+@pytest.mark.parametrize("version", ["a.b.c", "1.0.0-rc1", "9,;;q=x"])
+def test_an_odd_accept_header_costs_no_scrape(web: WebHandle, version: str) -> None:
+    """A format version that is no number is answered in a format that everyone reads."""
+    reply = request(web.url + "/metrics", Accept=f"application/openmetrics-text;version={version}")
+    assert (reply.status, b"gpu_up 1.0\n" in reply.body) == (200, True)
+
+
 @pytest.mark.parametrize(
     ("asked", "zipped"), [("gzip", True), ("br, GZIP;q=0.5", True), ("gzip;q=0", False), ("br", False)]
 )

@@ -44,6 +44,12 @@ def test_label_sets_exist_at_zero(server: Running) -> None:
     assert b"_created" not in server.get("/metrics").body
 
 
+def test_an_odd_accept_header_costs_no_scrape(server: Running) -> None:
+    """A format version that is no number is answered in the plain format."""
+    reply = server.get("/metrics", accept="application/openmetrics-text;version=1.0.0-rc1")
+    assert (reply.status, reply.headers["content-type"].startswith("text/plain")) == (200, True)
+
+
 def test_openmetrics_is_spoken_to_those_who_ask(server: Running) -> None:
     """Prometheus asks for it when exemplars are on."""
     reply = server.get("/metrics", accept="application/openmetrics-text; version=1.0.0")
