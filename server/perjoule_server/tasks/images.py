@@ -5,6 +5,7 @@ import struct
 import warnings
 import zlib
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from perjoule.errors import InvalidInputError, TooLargeError
@@ -55,7 +56,7 @@ def decode_image(media: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
         with Image.open(io.BytesIO(media), formats=FORMATS) as image:
             _check_size(*image.size, max_pixels)
             image.load()
-            return _upright(image).convert("RGB")
+            return _eight_bits(_upright(image)).convert("RGB")
     except UnidentifiedImageError:
         raise InvalidInputError(f"the bytes are no image; known formats are {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
@@ -68,6 +69,13 @@ def _upright(image: Image.Image) -> Image.Image:
     """Turn a photograph as it was held. Only this tag is read: Pillow's own function fails on other broken tags."""
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey down: Pillow itself would cut off everything above 255, and so show nearly all of it white."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

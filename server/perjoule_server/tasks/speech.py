@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from perjoule.errors import InvalidInputError
 from perjoule_server.tasks.audio import decode_audio
 from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
 from perjoule_server.tasks.decoding import LENGTHS, Decoding, default_decoding, generate, read_decoding
@@ -44,6 +45,8 @@ class SpeechRecognition:
         rate = int(self._extractor.sampling_rate)
         samples, seconds = decode_audio(media_of(request), rate, float(self._extractor.chunk_length))
         features = self._extractor(samples, sampling_rate=rate, return_tensors="pt")["input_features"][0]
+        if not torch.isfinite(features).all():
+            raise InvalidInputError("the recording's samples are too large")
         return Prepared(_Heard(features, seconds, decoding), features.shape[-1] // 2, decoding)
 
     def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -44,6 +45,13 @@ def test_other_colours(mode: str) -> None:
     file = io.BytesIO()
     Image.new(mode, (8, 8)).save(file, "PNG")
     assert decode_image(file.getvalue()).mode == "RGB"
+
+
+def test_sixteen_bits_of_grey() -> None:
+    """Grey of 16 bits keeps its brightness: black, a third, half, white."""
+    file = io.BytesIO()
+    Image.fromarray(np.array([[0, 21_845, 32_896, 65_535]], np.uint16)).save(file, "PNG")
+    assert decode_image(file.getvalue()).convert("L").tobytes() == bytes([0, 85, 128, 255])
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -136,6 +144,14 @@ def test_samples_that_are_no_numbers() -> None:
     wav[-4:] = struct.pack("<f", float("nan"))
     with pytest.raises(InvalidInputError, match="finite"):
         decode_audio(bytes(wav), 16_000, 30.0)
+
+
+def test_samples_out_of_range(load: Callable[[str], Task]) -> None:
+    """A recording so loud that its spectrum is no longer finite is refused, not transcribed as noise."""
+    file = io.BytesIO()
+    soundfile.write(file, np.full(16_000, 3e38), 16_000, format="WAV", subtype="FLOAT")
+    with pytest.raises(InvalidInputError, match="too large"):
+        load(SPEECH).prepare(TaskRequest(None, {}, file.getvalue()))
 
 
 def test_long_recording(load: Callable[[str], Task]) -> None:
