@@ -4,6 +4,7 @@ Ten tasks of "Power Hungry Processing" (Luccioni, Jernite, Strubell, FAccT 2024,
 zero-shot with a multi-purpose model, and two more that AI Energy Score measures. Says nothing about models or inputs.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -43,7 +44,7 @@ class Workload:
 
     Attributes:
         id: route, label value and name on the command line.
-        title: what a table calls it.
+        title: the id in words.
         unit: the unit of work beside the inference itself.
         input: the modality of the request.
         paradigm: task-specific, zero-shot, or not in the study.
@@ -108,9 +109,12 @@ def workload(name: str) -> Workload:
     """Return the workload called ``name``.
 
     Raises:
-        UnknownWorkloadError: the message lists the ids.
+        UnknownWorkloadError: the message names the nearest id, or lists all of them where none is near.
     """
     try:
         return WORKLOADS[name]
     except KeyError:
-        raise UnknownWorkloadError(f"unknown task {name!r}; the tasks are {', '.join(WORKLOADS)}") from None
+        written = "-".join(name.casefold().replace("_", " ").split())
+        near = difflib.get_close_matches(written, WORKLOADS, n=1, cutoff=0.75)
+        hint = f"did you mean {near[0]}?" if near else f"the tasks are {', '.join(WORKLOADS)}"
+        raise UnknownWorkloadError(f"unknown task {name!r}; {hint}") from None

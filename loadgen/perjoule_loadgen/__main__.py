@@ -17,9 +17,8 @@ _EXTRA = frozenset({"aiohttp", "rich", "uvloop"})
 
 def main(argv: Sequence[str] | None = None, rules: Rules | None = None) -> int:
     """Run ``loadgen`` with these arguments and return its exit code. ``rules`` are for tests with short windows."""
-    given = arguments.parse(argv)
     try:
-        return _run(given, rules or Rules())
+        return _run(arguments.parse(argv), rules or Rules())
     except PerjouleError as error:
         print(f"loadgen: {error}", file=sys.stderr)
         return error.exit_code

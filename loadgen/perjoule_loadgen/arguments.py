@@ -4,6 +4,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from perjoule import __version__
@@ -100,9 +101,14 @@ def _zone(text: str) -> str:
     return static_intensity(text).zone
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see --help)")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of ``loadgen``."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog="loadgen",
         description="Drive one inference task, or all, and print joules and gCO2e per inference with their uncertainty"
         " and a verdict.",
@@ -120,7 +126,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line; a flag or command that does not exist ends the program with a line that names it."""
+    """Parse the command line.
+
+    Raises:
+        UsageError: a flag or command that does not exist, or a value that cannot be; the message names it.
+    """
     made = parser()
     given, unknown = made.parse_known_args(argv)
     if unknown:  # said before the command: the value of an unknown flag looks like one
@@ -146,7 +156,7 @@ def _add_what(made: argparse.ArgumentParser) -> None:
 def _add_load(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("load")
     group.add_argument("--duration", type=_checked(_some_time, "a duration"), metavar="TIME",
-                       help=f"the steady window: 60, 60s, 2m (default {DEFAULT_SECONDS:g}s)")  # fmt: skip
+                       help=f"the steady window: 60s, 2m; at least 10s (default {DEFAULT_SECONDS:g}s)")  # fmt: skip
     group.add_argument("--requests", type=_checked(_count, "a number"), metavar="N",
                        help="at least so many; the window also lasts 10 s and 100 updates of the counter")  # fmt: skip
     group.add_argument("--concurrency", type=_checked(_count, "a number"), metavar="N",
@@ -176,7 +186,7 @@ def _add_energy(made: argparse.ArgumentParser) -> None:
 def _add_output(made: argparse.ArgumentParser) -> None:
     group = made.add_argument_group("output")
     group.add_argument("--output", type=Path, metavar="DIR",
-                       help="folder for run.json, requests.csv, power.csv (default runs/<time>/<task>)")  # fmt: skip
+                       help="new folder for run.json and two CSV files (default runs/<time>/<task>)")  # fmt: skip
     group.add_argument("--format", choices=[f.value for f in Format], default=Format.TABLE.value,
                        help="of stdout (default %(default)s); progress goes to stderr")  # fmt: skip
 

@@ -66,8 +66,9 @@ async def run(config: Config, clock: Clock, status: Status, campaign: Campaign) 
         page = Page(session)
         status.enter("asking server and exporter", None)
         target = await ask(page, config.target, config.rules.ready_seconds)
+        tasks = target.tasks(config.tasks)
         campaign.meter = meter = await _first_readings(page, config, clock)
-        plans = [_plan(config, target, meter, task, items[task]) for task in target.tasks(config.tasks)]
+        plans = [_plan(config, target, meter, task, items[task]) for task in tasks]
         prometheus = await _prometheus(page, config, clock, meter, plans)
         status.count = len(plans)
         phases = Phases(config, clock, session, meter, prometheus, status)

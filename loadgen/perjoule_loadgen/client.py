@@ -13,6 +13,7 @@ from typing import NamedTuple
 import aiohttp
 
 from perjoule_loadgen.shapes import right_shape
+from perjoule_loadgen.transport import why
 
 ERRORS = ("connect", "timeout", "4xx", "429", "5xx", "truncated", "wrong_shape")
 """Classes of failed requests."""
@@ -96,7 +97,7 @@ class Client:
                 body = await reply.read()
                 tokens = _tokens(reply.headers.get(_TOKENS_HEADER))
         except (TimeoutError, aiohttp.ClientError, OSError) as failure:
-            error, detail = _failure_class(failure), f"{type(failure).__name__}: {failure}"
+            error, detail = _failure_class(failure), why(failure)
         else:
             error, detail = self._judge(status, body)
         started = sent if intended is None else intended

@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,35 @@ class OutputError(PerjouleError):
     """What was measured could not be written. The figures have been printed all the same."""
 
 
-def prepare(folder: Path) -> None:
+_RUN = "run.json"
+
+
+def folder_of(folder: Path, task: str, *, alone: bool) -> Path:
+    """Return where ``task`` is written: ``folder`` itself for the one task of a run, else a folder in it."""
+    return folder if alone else folder / task
+
+
+def prepare(folder: Path, tasks: Iterable[str], *, alone: bool) -> None:
     """Make the folder and prove that a file can be written in it.
 
     Raises:
-        UsageError: it cannot.
+        UsageError: it cannot, or it holds a run already, which would be lost or mixed with the new one.
     """
+    places = [folder, *(folder_of(folder, task, alone=alone) for task in tasks)]
     try:
+        if taken := next((path for path in places if (path / _RUN).exists()), None):
+            raise UsageError(f"--output: {taken} holds a run already; name another folder: --output {_free(folder)}")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
             probe.write(b"x" * 4096)
     except OSError as error:
         raise UsageError(f"--output {folder} cannot be written: {error.strerror or error}") from error
+
+
+def _free(folder: Path) -> Path:
+    """Return the next name that does not exist: ``out-2``, ``out-3``."""
+    whole = folder.resolve() if folder.name in {"", ".."} else folder
+    return next(path for n in count(2) if not (path := whole.with_name(f"{whole.name}-{n}")).exists())
 
 
 def write(folder: Path, run: Run, content: Mapping[str, Any], tracks: Iterable[Track], clock: Clock) -> None:
@@ -47,7 +64,7 @@ def write(folder: Path, run: Run, content: Mapping[str, Any], tracks: Iterable[T
     document = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _whole(folder / "run.json", [document])
+        _whole(folder / _RUN, [document])
         _whole(folder / "requests.csv", _rows(_requests(run, clock)))
         _whole(folder / "power.csv", _rows(_power(run, tracks, clock)))
     except OSError as error:

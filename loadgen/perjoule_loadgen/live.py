@@ -36,26 +36,32 @@ class Display:
         self._shown: set[str] = set()
 
     async def run(self) -> None:
-        """Show until cancelled."""
+        """Show until cancelled; the task that finished last is told before the end."""
         if not self._out.is_terminal or self._out.is_dumb_terminal:
             self._status.entered = self._line
             await self._lines()
             return
         with Live(console=self._out, auto_refresh=False, transient=True) as live:
-            while True:
-                self._banner()
+            try:
+                while True:
+                    self._banner()
+                    self._finished_tasks()
+                    live.update(self._panel(), refresh=True)
+                    await asyncio.sleep(_REFRESH_SECONDS)
+            finally:
                 self._finished_tasks()
-                live.update(self._panel(), refresh=True)
-                await asyncio.sleep(_REFRESH_SECONDS)
 
     async def _lines(self) -> None:
         last = self._status.now()
-        while True:
-            await asyncio.sleep(_REFRESH_SECONDS)
-            self._banner()
-            if self._status.now() - max(last, self._status.began) >= _LINE_SECONDS and not self._nearly_over():
-                last = self._status.now()
-                self._line()
+        try:
+            while True:
+                await asyncio.sleep(_REFRESH_SECONDS)
+                self._banner()
+                if self._status.now() - max(last, self._status.began) >= _LINE_SECONDS and not self._nearly_over():
+                    last = self._status.now()
+                    self._line()
+        finally:
+            self._finished_tasks()
 
     def _nearly_over(self) -> bool:
         status = self._status

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from perjoule.errors import MeasurementError, UnreachableError
+from perjoule_loadgen.transport import why
 
 _SECONDS = 5.0
 _SHOWN_CHARACTERS = 200
@@ -36,7 +37,7 @@ class Page:
         except aiohttp.InvalidURL as error:
             raise MeasurementError(f"{url} is no URL that can be fetched") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise UnreachableError(f"{url} does not answer: {str(error) or type(error).__name__}") from error
+            raise UnreachableError(f"{url} does not answer: {why(error)}") from error
 
     async def text(self, url: str) -> str:
         """Return the text of ``url``.

@@ -15,6 +15,7 @@ import uvloop
 from rich.console import Console
 
 from perjoule import __version__
+from perjoule.workloads import WORKLOADS
 from perjoule_loadgen import files, listing, report
 from perjoule_loadgen.campaign import Campaign
 from perjoule_loadgen.campaign import run as run_campaign
@@ -38,7 +39,9 @@ def run(config: Config, stdout: TextIO, stderr: TextIO) -> int:
     """
     clock, campaign = system_clock(), Campaign()
     folder = config.output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    files.prepare(folder)
+    alone = config.output is not None and len(config.tasks) == 1
+    files.prepare(folder, config.tasks or WORKLOADS, alone=alone)
+    _warn_short(config, stderr)
     status = Status(clock.now)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -52,11 +55,20 @@ def run(config: Config, stdout: TextIO, stderr: TextIO) -> int:
     runs = _conclude(campaign, config)
     documents = [document(run, config, _host(campaign)) for run in runs]
     _print(stdout, _rendered(report.console(stdout), config, runs, documents, campaign.faults))
-    _write(folder, campaign, runs, documents, clock, alone=config.output is not None and len(config.tasks) == 1)
+    _write(folder, campaign, runs, documents, clock, alone=alone)
     stderr.write(f"written to {folder}\n")
     if campaign.interrupted:
         return INTERRUPTED
     return 0 if all(run.verdict.valid for run in runs) else INVALID
+
+
+def _warn_short(config: Config, stderr: TextIO) -> None:
+    """Say at the start what the verdict would say at the end."""
+    least = config.rules.min_window_seconds
+    if config.duration is not None and config.duration < least:
+        stderr.write(
+            f"loadgen: --duration {config.duration:g}s: a window shorter than {least:g} s makes the run INVALID\n"
+        )
 
 
 async def _run_shown(config: Config, clock: Clock, status: Status, campaign: Campaign, out: Console) -> None:
@@ -126,7 +138,7 @@ def _write(
 ) -> None:  # fmt: skip
     tracks = list(campaign.meter.tracks.values()) if campaign.meter is not None else []
     for run_, content in zip(runs, documents, strict=True):
-        files.write(folder if alone else folder / run_.task, run_, content, tracks, clock)
+        files.write(files.folder_of(folder, run_.task, alone=alone), run_, content, tracks, clock)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -1,19 +1,21 @@
 """What the server says of itself before it is loaded: whether it is ready, what it serves, and on which device.
 
-A server that is not ours may say nothing of this: then nothing is known, which is not an error here. Sends no
-inference.
+It must list its tasks: what does not is no inference server. What its metrics do not tell (device, weights) stays
+unknown, which is not an error here. Sends no inference.
 """
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
 
 from perjoule.errors import MeasurementError, UnreachableError, UsageError
 from perjoule.workloads import WORKLOADS
 from perjoule_loadgen.energy import samples
 from perjoule_loadgen.pages import Page
+
+_START = "start one with: inference-server --models tiny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Target:
 
     Attributes:
         url: its base URL.
-        defaults: task → id of the model that serves it unless asked otherwise; empty when the server lists none.
+        defaults: task → id of the model that serves it unless asked otherwise.
         served: (task, model id) → model, as its metrics say.
     """
 
@@ -46,8 +48,8 @@ class Target:
             UsageError: a wanted task is not served; the message lists what is.
         """
         if not wanted:
-            return tuple(task for task in WORKLOADS if not self.defaults or task in self.defaults)
-        missing = [task for task in wanted if self.defaults and task not in self.defaults]
+            return tuple(task for task in WORKLOADS if task in self.defaults)
+        missing = [task for task in wanted if task not in self.defaults]
         if missing:
             raise UsageError(f"{self.url} does not serve {', '.join(missing)}; it serves {', '.join(self.defaults)}")
         return tuple(wanted)
@@ -58,8 +60,6 @@ class Target:
         Raises:
             UsageError: the server tells, and does not have the wanted one.
         """
-        if wanted is None and task not in self.defaults:
-            return Model("unknown")
         id_ = wanted or self.defaults[task]
         known = [model for of, model in self.served if of == task]
         if wanted is not None and known and wanted not in known:
@@ -71,7 +71,7 @@ async def ask(page: Page, url: str, ready_seconds: float) -> Target:
     """Wait until the server is ready and return what it says of itself.
 
     Raises:
-        UnreachableError: nobody answers; the message says how to start a server.
+        UnreachableError: nobody answers, or something that is no inference server; the message says how to start one.
         MeasurementError: it is still not ready after ``ready_seconds``.
     """
     await _wait_ready(page, url, ready_seconds)
@@ -85,9 +85,7 @@ async def _wait_ready(page: Page, url: str, seconds: float) -> None:
         try:
             status, text = await page.get(f"{url}/readyz")
         except UnreachableError as error:
-            raise UnreachableError(
-                f"no inference server answers at {url}; start one with: inference-server --models tiny"
-            ) from error
+            raise UnreachableError(f"no inference server answers at {url}; {_START}") from error
         if status != HTTPStatus.SERVICE_UNAVAILABLE:
             return
         if loop.time() > deadline:
@@ -96,23 +94,30 @@ async def _wait_ready(page: Page, url: str, seconds: float) -> None:
 
 
 async def _defaults(page: Page, url: str) -> Mapping[str, str]:
+    status, text = await page.get(f"{url}/v1/tasks")
+    if status != HTTPStatus.OK:
+        raise UnreachableError(f"no inference server at {url}: /v1/tasks answers {status}; {_START}")
+    defaults = _entries(text)
+    if not defaults:
+        raise UnreachableError(f"no inference server at {url}: /v1/tasks lists no tasks; {_START}")
+    return defaults
+
+
+def _entries(text: str) -> Mapping[str, str]:
+    """Return task → default model; empty for a page that is no such list."""
     try:
-        answer = await page.json(f"{url}/v1/tasks")
-    except MeasurementError:  # not our server: it lists nothing
+        answer = json.loads(text)
+    except ValueError:
         return {}
-    return dict(_entries(answer))
-
-
-def _entries(answer: Any) -> list[tuple[str, str]]:
     data = answer.get("data") if isinstance(answer, dict) else None
     entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
-    return [(entry["task"], str(entry["default"])) for entry in entries if "default" in entry and "task" in entry]
+    return {str(entry["task"]): str(entry["default"]) for entry in entries if "default" in entry and "task" in entry}
 
 
 async def _served(page: Page, url: str) -> Mapping[tuple[str, str], Model]:
     try:
         found = samples(await page.text(f"{url}/metrics"), ("inference_model_info",))
-    except MeasurementError:  # as above
+    except MeasurementError:  # it publishes none
         return {}
     served: dict[tuple[str, str], Model] = {}
     for sample in found.get("inference_model_info", ()):

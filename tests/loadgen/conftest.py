@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ class Bench:
     folder: Path
 
     def loadgen(self, *arguments: str, rules: Rules = SHORT) -> int:
-        """Run ``loadgen`` in this process; return its exit code."""
+        """Run ``loadgen`` in this process, into a new folder; return its exit code."""
+        shutil.rmtree(self.folder / "out", ignore_errors=True)
         urls = ["--target", self.target.url, "--energy", self.energy.url]
         short = ["--warmup", "0.1s", "--idle", "0.3s", "--output", str(self.folder / "out")]
         return main([*urls, *short, *arguments], rules)

@@ -113,7 +113,7 @@ class Server:
         tokens: value of ``x-output-tokens``, None for no such header.
         odd: answer to give instead of a good one for request number n, None for a good one.
         busy_elsewhere: seconds of another task for each second of a request.
-        device: as in ``inference_model_info``; empty for a server that says nothing.
+        device: as in ``inference_model_info``; empty for a server without metrics.
     """
 
     power: Power
@@ -222,8 +222,6 @@ def server_app(server: Server) -> web.Application:
         return web.Response(text=server.text())
 
     async def listing(_: web.Request) -> web.Response:
-        if not server.device:
-            raise web.HTTPNotFound
         return web.json_response(server.listing())
 
     async def ready(_: web.Request) -> web.Response:

@@ -3,15 +3,18 @@
 import asyncio
 import csv
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
+from perjoule_loadgen.transport import why
 from tests.loadgen.conftest import SHORT, Bench
 from tests.loadgen.stubs import BUSY_WATTS, IDLE_WATTS, Answer, status, truncated
 
@@ -345,6 +348,46 @@ def test_without_an_exporter(bench: Bench, capsys: pytest.CaptureFixture[str]) -
     assert bench.server.served == 0
 
 
+def test_a_target_that_is_no_inference_server(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """An exporter, and a page of another shape: exit code 2 at once, with what was answered."""
+    assert bench.loadgen("--task", "summarization", "--target", bench.energy.url) == 2
+    says = f"no inference server at {bench.energy.url}: /v1/tasks answers 404; start one with: inference-server"
+    assert says in capsys.readouterr().err
+    bench.server.tasks = ()
+    assert bench.loadgen("--task", "all") == 2
+    assert "/v1/tasks lists no tasks; start one with" in capsys.readouterr().err
+    assert not (bench.folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("failure", "words"),
+    [(TimeoutError(), "no answer in time"), (ConnectionResetError(104, "x"), "connection reset by peer"),
+     (aiohttp.ServerDisconnectedError(), "the connection was closed before an answer"),
+     (aiohttp.ClientPayloadError("x"), "the answer broke off"), (socket.gaierror(-2, "x"), "no such host"),
+     (OSError("odd"), "odd"), (aiohttp.ClientConnectionError(), "ClientConnectionError")],
+)  # fmt: skip
+def test_words_for_failures(failure: BaseException, words: str) -> None:
+    """Every way in which an answer can fail to come has its words, and none is empty."""
+    assert why(failure) == words
+
+
+def test_connection_errors_are_told_in_words(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """No text of a library: the reason as a person would say it."""
+    bench.energy.close()
+    assert bench.loadgen("--task", "summarization") == 2
+    assert f"no exporter answers ({bench.energy.url}/metrics does not answer: connection refused)" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize("idle", ["0", "100ms"])
+def test_progress_tells_of_every_task(bench: Bench, idle: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each task has its line on stderr, the last one too when no baseline follows it."""
+    bench.loadgen("--task", "all", "--duration", "0.6s", "--idle", idle)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "/inference gross" in line]
+    assert [line.split(":")[0].strip() for line in lines] == ["text-classification", "summarization"]
+
+
 def test_a_task_that_is_not_served(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """A task that the server does not have is found before anything is sent."""
     assert bench.loadgen("--task", "fill-mask") == 2
@@ -361,7 +404,7 @@ def test_a_server_that_does_not_say_where_it_runs(bench: Bench, capsys: pytest.C
     """With one device that one pays; with several one must be named."""
     bench.server.device = ""
     code, run = bench.run()
-    assert (code, run["devices"][0]["device"], run["model"]) == (0, "GPU-a", "unknown")
+    assert (code, run["devices"][0]["device"], run["model"]) == (0, "GPU-a", "tiny/summarization")
     bench.exporter.neighbour = 30.0
     assert bench.loadgen("--task", "summarization") == 2
     assert "name one with --device: GPU-a, GPU-b" in capsys.readouterr().err
@@ -396,6 +439,41 @@ def test_a_folder_that_cannot_be_written(bench: Bench, tmp_path: Path, capsys: p
     assert bench.loadgen("--task", "summarization", "--output", str(tmp_path / "file" / "out")) == 2
     assert "cannot be written" in capsys.readouterr().err
     assert bench.server.served == 0
+
+
+def test_a_run_is_not_overwritten(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder that holds a run already is refused at the start, whichever layout it has, and left as it is."""
+    alone, several = tmp_path / "alone", tmp_path / "several"
+    for folder in (alone, several / "summarization"):
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text("kept")
+    refused_ = [
+        ("summarization", alone),
+        ("all", alone),
+        ("all", several),
+        ("summarization,text-classification", several),
+    ]
+    for task, folder in refused_:
+        assert bench.loadgen("--task", task, "--output", str(folder)) == 2
+        assert f"holds a run already; name another folder: --output {folder}-2" in capsys.readouterr().err
+    assert bench.server.served == 0
+    assert (alone / "run.json").read_text() == (several / "summarization" / "run.json").read_text() == "kept"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [
+        "alone",
+        "run.json",
+        "run.json",
+        "several",
+        "summarization",
+    ]
+
+
+def test_a_window_that_will_be_too_short_is_told_before(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line on stderr at the start, not only the verdict at the end."""
+    bench.run("--idle", "0", rules=replace(SHORT, min_window_seconds=5.0))
+    first = capsys.readouterr().err.splitlines()[0]
+    assert first == "loadgen: --duration 0.6s: a window shorter than 5 s makes the run INVALID"
+    bench.run("--idle", "0")
+    assert "makes the run INVALID" not in capsys.readouterr().err
 
 
 def test_a_server_that_refuses_everything(bench: Bench) -> None:

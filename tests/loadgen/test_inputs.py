@@ -327,8 +327,8 @@ def test_a_file_over_the_limit_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_workload_is_refused() -> None:
-    """A misspelt task lists the tasks that there are."""
-    with pytest.raises(UnknownWorkloadError, match="text-classification"):
+    """A misspelt task is answered with the one that was meant."""
+    with pytest.raises(UnknownWorkloadError, match="did you mean summarization"):
         load_inputs("sumarization", None)
 
 

@@ -53,13 +53,27 @@ def test_the_study_s_lengths() -> None:
     assert dict(workload("summarization").parameters) == {"min_new_tokens": 10, "max_new_tokens": 15}
 
 
-@pytest.mark.parametrize("name", ["", "Summarization", "sentiment-analysis", "text-classification "])
+@pytest.mark.parametrize("name", ["", "poetry", "sentiment-analysis"])
 def test_an_unknown_workload_lists_the_known(name: str) -> None:
-    """The message repeats the name and lists every id."""
+    """The message repeats the name and, where nothing is near, lists every id."""
     with pytest.raises(UnknownWorkloadError) as failed:
         workload(name)
     assert repr(name) in str(failed.value)
     assert all(known in str(failed.value) for known in WORKLOADS)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("sumarization", "summarization"), ("Summarization", "summarization"), ("text_to_image", "text-to-image"),
+     ("text-classification ", "text-classification"),
+     ("zero-shot text classification", "zero-shot-text-classification"),
+     ("speech-recognition", "automatic-speech-recognition")],
+)  # fmt: skip
+def test_an_unknown_workload_names_the_nearest(name: str, near: str) -> None:
+    """A slip of the pen is answered with what was meant, alone."""
+    with pytest.raises(UnknownWorkloadError) as failed:
+        workload(name)
+    assert str(failed.value) == f"unknown task {name!r}; did you mean {near}?"
 
 
 def test_workloads_cannot_be_changed() -> None:

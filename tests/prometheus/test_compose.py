@@ -20,7 +20,7 @@ HEALTH = {"exporter": "/healthz", "server": "/readyz", "prometheus": "/-/ready",
 FLAGS = {
     "exporter": {"--meter", "--web.listen-address", "--carbon.zone", "--carbon.pue"},
     "server": {"--models", "--host", "--port"},
-    "loadgen": {"--task", "--target", "--energy", "--prometheus", "--output", "--duration", "--warmup"},
+    "loadgen": {"--task", "--target", "--energy", "--prometheus", "--duration", "--warmup"},
 }
 """The flags that the containers are started with."""
 
@@ -169,12 +169,11 @@ def test_containers_listen_where_others_reach_them() -> None:
 def test_loadgen_finds_its_neighbours() -> None:
     """Target, energy and Prometheus are the services, on their ports."""
     line = words("loadgen")
-    asked = {flag: line[line.index(flag) + 1] for flag in ("--target", "--energy", "--prometheus", "--output")}
+    asked = {flag: line[line.index(flag) + 1] for flag in ("--target", "--energy", "--prometheus")}
     assert asked == {
         "--target": "http://server:8080",
         "--energy": "http://exporter:10101/metrics",
         "--prometheus": "http://prometheus:9090",
-        "--output": "/runs",
     }
 
 
