@@ -8,13 +8,13 @@ import asyncio
 import logging
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from perjoule.errors import BusyError, ExpiredError, InvalidInputError, NotFoundError, RequestError, TooLargeError
 from perjoule_server import schemas
+from perjoule_server.bodies import BODIES_HELD, Bodies, ClientLeftError, Share, read_body
 from perjoule_server.config import ServerConfig
 from perjoule_server.engine import Engine, Model, Reply, Ticket
 from perjoule_server.metrics import UNKNOWN, ServerMetrics
@@ -25,14 +25,7 @@ log = logging.getLogger(__name__)
 PARSE_ON_LOOP_BYTES = 64 * 1024
 """Larger bodies are parsed on a worker thread, so that they hold up nobody else."""
 
-LINGER_SECONDS = 2.0
-"""How long a client that sends too much is listened to, so that it can read the answer instead of a broken pipe."""
-
 LONGEST_TIMEOUT_MS = 24 * 3600 * 1000
-
-
-class ClientLeftError(Exception):
-    """The client closed its connection before the answer."""
 
 
 def deadline_of(headers: Mapping[str, str], arrival: float, default_seconds: float) -> float:
@@ -49,46 +42,6 @@ def deadline_of(headers: Mapping[str, str], arrival: float, default_seconds: flo
     return arrival + int(text) / 1000
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body, holding at most ``limit`` bytes of it, whatever Content-Length says.
-
-    Raises:
-        TooLargeError: it is longer.
-        ClientLeftError: the client left before its end.
-    """
-    too_large = TooLargeError(f"the body is larger than {limit} bytes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit and "expect" in request.headers:
-        raise too_large  # the client waits for leave to send
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeftError
-        chunks.append(message.get("body", b""))
-        more = message.get("more_body", False)
-        size += len(chunks[-1])
-        if size > limit:
-            chunks.clear()
-            if more:
-                await _linger(request, limit)
-            raise too_large
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-async def _linger(request: Request, limit: int) -> None:
-    """Throw away what still comes, for a short while and up to another ``limit`` bytes."""
-    seen = 0
-    with suppress(TimeoutError):
-        async with asyncio.timeout(LINGER_SECONDS):
-            while seen < limit:
-                message = await request.receive()
-                seen += len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
-
-
 class Exchange:
     """Answers inference requests with an engine's models."""
 
@@ -96,6 +49,7 @@ class Exchange:
         self._engine = engine
         self._metrics = metrics
         self._config = config
+        self._bodies = Bodies(BODIES_HELD * config.body_bytes)
         self.open = 0
         """Requests that have not been answered yet, those whose body is still being read included."""
         self._idle = asyncio.Event()
@@ -111,7 +65,8 @@ class Exchange:
             self._metrics.refused(UNKNOWN).inc()
             return problem(error.status, error.code, str(error), name)
         else:
-            return await self._answer(request, model, arrival, name)
+            with Share(self._bodies) as share:
+                return await self._answer(request, model, arrival, name, share)
         finally:
             self._leave()
 
@@ -129,12 +84,12 @@ class Exchange:
         while self.open:
             await self._idle.wait()
 
-    async def _answer(self, request: Request, model: Model, arrival: float, name: str) -> Response:
+    async def _answer(self, request: Request, model: Model, arrival: float, name: str, share: Share) -> Response:
         """From here on the request has a model; until its body names another, it is the task's default."""
         try:
             self._engine.refuse_unless_ready()
             deadline = deadline_of(request.headers, arrival, self._config.timeout_seconds)
-            envelope = await self._envelope(request, model.spec.task, deadline)
+            envelope = await self._envelope(request, model.spec.task, deadline, share)
             try:
                 model = self._engine.find(model.spec.task, envelope.model)
             except NotFoundError as error:
@@ -157,10 +112,10 @@ class Exchange:
         model.metrics.answered(self._engine.clock() - arrival, reply.output_tokens, reply.work_units)
         return _response(reply, name)
 
-    async def _envelope(self, request: Request, task: str, deadline: float) -> schemas.Envelope:
+    async def _envelope(self, request: Request, task: str, deadline: float, share: Share) -> schemas.Envelope:
         try:
             async with asyncio.timeout(deadline - self._engine.clock()):
-                body = await read_body(request, self._config.body_bytes)
+                body = await read_body(request, self._config.body_bytes, share)
         except TimeoutError:
             raise ExpiredError("the deadline passed before the body had arrived") from None
         content_type = request.headers.get("content-type", "")

@@ -5,12 +5,14 @@ import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
 from perjoule.metrics import REQUEST_OUTCOMES
 from perjoule.workloads import WORKLOADS
 from perjoule_server import samples
+from perjoule_server.bodies import BODIES_HELD
 from perjoule_server.config import ServerConfig
 from tests.server.fakes import EchoTask, Running, eventually, running, spec
 
@@ -125,6 +127,19 @@ def test_an_endless_body_is_cut_off() -> None:
             with pytest.raises(OSError):  # noqa: PT011 (reset or broken pipe, as the kernel likes)
                 client.sendall(bytes(2**30))
         eventually(lambda: outcomes(server) == {"too_large": 1.0})
+
+
+def test_many_large_bodies_share_a_limit() -> None:
+    """Beyond what all bodies may hold together a large one is told to come later; small ones and later ones pass."""
+    large, head = 200_000, f"POST /v1/tasks/{TASK} HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\n\r\n".encode()
+    with running([spec(TASK)], lambda _: EchoTask(), ServerConfig(body_bytes=large)) as server, ExitStack() as clients:
+        for _ in range(BODIES_HELD):
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=20))
+            client.sendall(head + b"x" * (large - 1_000))
+        eventually(lambda: server.infer(TASK, "x" * (large - 1_000)).status == 429)
+        assert server.infer(TASK, "small").status == 200
+        clients.close()
+        eventually(lambda: server.infer(TASK, "x" * (large - 1_000)).status == 200)
 
 
 def test_a_body_that_stalls_meets_its_deadline(server: Running) -> None:
