@@ -91,7 +91,8 @@ def test_what_cannot_be_honoured_is_a_usage_error(flags: str, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [
-        ("--tasks summarisation", 2, ["'summarisation'", *WORKLOADS]),
+        ("--tasks summarisation", 2, ["'summarisation'", "did you mean summarization"]),
+        ("--tasks translation-of-poems", 2, ["'translation-of-poems'", *WORKLOADS]),
         ("--models enormous", 2, ["enormous"]),
         ("--models no/such/file.toml", 2, ["file.toml"]),
         ("--device cuda:99 --port 0", 2, ["cuda:99"]),
