@@ -13,7 +13,7 @@ from typing import NamedTuple
 import aiohttp
 
 from perjoule_loadgen.shapes import right_shape
-from perjoule_loadgen.transport import why
+from perjoule_loadgen.transport import printable, read_body, why
 
 ERRORS = ("connect", "timeout", "4xx", "429", "5xx", "truncated", "wrong_shape")
 """Classes of failed requests."""
@@ -22,6 +22,7 @@ _DETAIL_CHARACTERS = 160
 # Below uvicorn's five seconds: a connection that the server is about to close is not used again after a quiet gap.
 _KEEPALIVE_SECONDS = 3.0
 _TOKENS_HEADER = "x-output-tokens"
+_MOST_BYTES = 64 * 2**20  # far more than an answer of any task: one that never ends must not fill the memory
 
 
 class Prepared(NamedTuple):
@@ -94,7 +95,7 @@ class Client:
                 self._route.url, data=self._route.items[index].body, headers=self._headers[index], allow_redirects=False
             ) as reply:
                 status = reply.status
-                body = await reply.read()
+                body = await read_body(reply, _MOST_BYTES)
                 tokens = _tokens(reply.headers.get(_TOKENS_HEADER))
         except (TimeoutError, aiohttp.ClientError, OSError) as failure:
             error, detail = _failure_class(failure), why(failure)
@@ -107,8 +108,8 @@ class Client:
         if status == HTTPStatus.OK:
             if right_shape(self._route.task, body):
                 return "", ""
-            return "wrong_shape", f"not an answer to {self._route.task}: {_shown(body)}"
-        return _status_class(status), f"{status} {_shown(body)}"
+            return "wrong_shape", f"not an answer to {self._route.task}: {printable(body, _DETAIL_CHARACTERS)}"
+        return _status_class(status), f"{status} {printable(body, _DETAIL_CHARACTERS)}"
 
 
 def new_session(timeout: float) -> aiohttp.ClientSession:
@@ -135,10 +136,6 @@ def _failure_class(failure: BaseException) -> str:
         return "timeout"
     # The head of an answer came and the rest did not, or what came is no HTTP.
     return "truncated" if isinstance(failure, aiohttp.ClientPayloadError | aiohttp.ClientResponseError) else "connect"
-
-
-def _shown(body: bytes) -> str:
-    return " ".join(body[:_DETAIL_CHARACTERS].decode(errors="replace").split())
 
 
 def _tokens(header: str | None) -> int | None:

@@ -7,6 +7,7 @@ interval of idle power. ``increase()`` is not used: over a short window it extra
 
 import asyncio
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,6 @@ from urllib.parse import urlsplit
 
 from perjoule.errors import MeasurementError, UnreachableError, UsageError
 from perjoule_loadgen.clock import Clock
-from perjoule_loadgen.config import parse_duration
 from perjoule_loadgen.energy import Device
 from perjoule_loadgen.measurement import Bracket, CrossCheck, Plan
 from perjoule_loadgen.meter import Track
@@ -26,6 +26,7 @@ _DISCOVERY_SECONDS = 15.0
 _ALIGNED_SECONDS = 0.005
 """Prometheus moves a sample's timestamp by up to 2 ms to align scrapes (``scrape.timestamp-tolerance``)."""
 _MISSED_SCRAPES = 3
+_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0, "y": 31_536_000.0}
 _GRACE_SECONDS = 2.0
 
 
@@ -48,6 +49,23 @@ def _quoted(value: str) -> str:
     return f'"{escaped}"'
 
 
+def scrape_interval(text: str) -> float:
+    """Return the seconds of a duration as Prometheus writes it: ``1m30s``.
+
+    Raises:
+        MeasurementError: it is none.
+    """
+    parts = re.findall(r"(\d+)(ms|[smhdwy])", text)
+    seconds = sum(int(number) * _UNITS[unit] for number, unit in parts)
+    if not seconds or "".join(map("".join, parts)) != text:
+        raise MeasurementError(f"Prometheus gives {text[:32]!r} as a scrape interval")
+    return seconds
+
+
+def _is_target(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("labels"), dict) and isinstance(value.get("scrapeUrl"), str)
+
+
 def match(targets: Sequence[Mapping[str, Any]], url: str, job: str) -> ScrapeTarget | None:
     """Return the scrape target that is ``url``: by host and port, else by port alone, else by the job's name.
 
@@ -57,7 +75,7 @@ def match(targets: Sequence[Mapping[str, Any]], url: str, job: str) -> ScrapeTar
         found = [target for target in targets if fits(target, url)]
         if len(found) == 1:
             labels = found[0].get("labels", {})
-            interval = parse_duration(str(found[0].get("scrapeInterval", "1m")))
+            interval = scrape_interval(str(found[0].get("scrapeInterval", "1m")))
             return ScrapeTarget(str(labels.get("job", "")), str(labels.get("instance", "")), interval)
     return None
 
@@ -126,7 +144,7 @@ class Prometheus:
             ) from error
         data = answer.get("data") if isinstance(answer, dict) else None
         targets = data.get("activeTargets") if isinstance(data, dict) else None
-        return [target for target in targets if isinstance(target, dict)] if isinstance(targets, list) else []
+        return [target for target in targets if _is_target(target)] if isinstance(targets, list) else []
 
     def interval(self, exporters: Sequence[str]) -> float:
         """Return the longest scrape interval of the server and these exporters."""
@@ -223,5 +241,8 @@ class Prometheus:
         vector = data.get("result") if isinstance(data, dict) else None
         if not isinstance(vector, list) or len(vector) != 1:
             return None
-        value = float(vector[0]["value"][1])
+        try:
+            value = float(vector[0]["value"][1])
+        except (TypeError, ValueError, LookupError) as error:
+            raise MeasurementError(f"{self._url} answered something that is no sample") from error
         return value if math.isfinite(value) else None

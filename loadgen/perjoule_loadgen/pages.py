@@ -11,10 +11,11 @@ from typing import Any
 import aiohttp
 
 from perjoule.errors import MeasurementError, UnreachableError
-from perjoule_loadgen.transport import why
+from perjoule_loadgen.transport import printable, read_body, why
 
 _SECONDS = 5.0
 _SHOWN_CHARACTERS = 200
+_MOST_BYTES = 16 * 2**20  # a page of metrics has some hundred kilobytes
 
 
 class Page:
@@ -33,7 +34,7 @@ class Page:
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         try:
             async with self._session.get(url, params=params, timeout=timeout, allow_redirects=False) as reply:
-                return reply.status, await reply.text(errors="replace")
+                return reply.status, (await read_body(reply, _MOST_BYTES)).decode(errors="replace")
         except aiohttp.InvalidURL as error:
             raise MeasurementError(f"{url} is no URL that can be fetched") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
@@ -48,7 +49,7 @@ class Page:
         """
         status, text = await self.get(url)
         if status != HTTPStatus.OK:
-            raise MeasurementError(f"{url} answered {status}: {text[:_SHOWN_CHARACTERS].strip()}")
+            raise MeasurementError(f"{url} answered {status}: {_shown(text)}")
         return text
 
     async def json(self, url: str, params: Mapping[str, str] | None = None) -> Any:
@@ -60,8 +61,12 @@ class Page:
         """
         status, text = await self.get(url, params)
         if status != HTTPStatus.OK:
-            raise MeasurementError(f"{url} answered {status}: {text[:_SHOWN_CHARACTERS].strip()}")
+            raise MeasurementError(f"{url} answered {status}: {_shown(text)}")
         try:
             return json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise MeasurementError(f"{url} answered something that is not JSON") from error
+
+
+def _shown(text: str) -> str:
+    return printable(text[:_SHOWN_CHARACTERS].encode(), _SHOWN_CHARACTERS)

@@ -14,6 +14,7 @@ from perjoule.errors import MeasurementError, UnreachableError, UsageError
 from perjoule.workloads import WORKLOADS
 from perjoule_loadgen.energy import samples
 from perjoule_loadgen.pages import Page
+from perjoule_loadgen.transport import printable
 
 _START = "start one with: inference-server --models tiny"
 
@@ -89,7 +90,7 @@ async def _wait_ready(page: Page, url: str, seconds: float) -> None:
         if status != HTTPStatus.SERVICE_UNAVAILABLE:
             return
         if loop.time() > deadline:
-            raise MeasurementError(f"{url} is not ready after {seconds:.0f} s: {text.strip()[:200]}")
+            raise MeasurementError(f"{url} is not ready after {seconds:.0f} s: {printable(text.encode(), 200)}")
         await asyncio.sleep(0.2)
 
 
@@ -107,7 +108,7 @@ def _entries(text: str) -> Mapping[str, str]:
     """Return task → default model; empty for a page that is no such list."""
     try:
         answer = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     data = answer.get("data") if isinstance(answer, dict) else None
     entries = [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []

@@ -1,9 +1,36 @@
-"""Why a request got no answer, in words: what aiohttp says of sockets is for those who know aiohttp."""
+"""Bodies read within a limit, and why a request got no answer, in words: what aiohttp says is for those who know it."""
 
 import os
 import socket
 
 import aiohttp
+
+
+class TooLongError(aiohttp.ClientPayloadError):
+    """The answer is longer than anything that was asked for; the rest of it was not read."""
+
+
+async def read_body(reply: aiohttp.ClientResponse, most: int) -> bytes:
+    """Return the body of ``reply``, decompressed.
+
+    Raises:
+        TooLongError: it has more than ``most`` bytes.
+        aiohttp.ClientError: it breaks off.
+    """
+    parts: list[bytes] = []
+    size = 0
+    async for part in reply.content.iter_any():
+        size += len(part)
+        if size > most:
+            raise TooLongError(f"the answer has more than {most / 2**20:g} MiB")
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def printable(body: bytes, most: int) -> str:
+    """Return the beginning of ``body`` on one line, without what would steer a terminal."""
+    words = " ".join(body[:most].decode(errors="replace").split())
+    return "".join(one if one.isprintable() else "\ufffd" for one in words)
 
 
 def why(failure: BaseException) -> str:
@@ -14,7 +41,7 @@ def why(failure: BaseException) -> str:
     if isinstance(failure, TimeoutError):
         return "no answer in time"
     if isinstance(failure, aiohttp.ClientPayloadError):
-        return "the answer broke off"
+        return str(failure) if isinstance(failure, TooLongError) else "the answer broke off"
     if isinstance(failure, aiohttp.ServerDisconnectedError):
         return "the connection was closed before an answer"
     if isinstance(failure, aiohttp.ClientResponseError):

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from perjoule_loadgen.crosscheck import instant, match
+from perjoule.errors import MeasurementError
+from perjoule_loadgen.crosscheck import instant, match, scrape_interval
 from tests.loadgen.conftest import SHORT, Bench
 from tests.loadgen.stubs import Site
 
@@ -41,6 +42,19 @@ def test_a_target_is_found_by_address_port_or_job(targets: list[dict[str, Any]],
 def test_an_instant_is_never_before_the_edge() -> None:
     """``@`` takes milliseconds: rounded up, so that a sample at the edge is seen."""
     assert instant(1700000000.1234) == "1700000000.124"
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1s", 1.0), ("1m30s", 90.0), ("500ms", 0.5), ("1h0m5s", 3605.0)])
+def test_scrape_intervals(text: str, seconds: float) -> None:
+    """As Prometheus writes them, in one unit or several."""
+    assert scrape_interval(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "0s", "fast", "1x", "1m 30s"])
+def test_what_is_no_scrape_interval(text: str) -> None:
+    """A bound cannot be made of it: refused, not guessed."""
+    with pytest.raises(MeasurementError, match="as a scrape interval"):
+        scrape_interval(text)
 
 
 def get(url: str) -> Any:
@@ -120,6 +134,33 @@ def test_something_else_than_a_prometheus(bench: Bench, capsys: pytest.CaptureFi
     """A URL that answers, but not as Prometheus does, is said so."""
     assert bench.loadgen("--task", "summarization", "--prometheus", bench.target.url) == 1
     assert "/api/v1/targets answered 404" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sample", "told"),
+    [
+        (b'{"metric": {}, "value": [1, "abc"]}', "no sample"),
+        (b'{"metric": {}}', "no sample"),
+        (b"[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_prometheus_that_answers_nonsense_costs_no_measurement(bench: Bench, sample: bytes, told: str) -> None:
+    """What cannot be read in the middle of a run is a reason against it, and what was measured is written."""
+    urls = {"j": f"{bench.energy.url}/metrics", "k": f"{bench.target.url}/metrics"}
+
+    async def targets(_: web.Request) -> web.Response:
+        return web.json_response({"data": {"activeTargets": [None, {}, *(target(u, job) for job, u in urls.items())]}})
+
+    async def query(_: web.Request) -> web.Response:
+        return web.Response(body=b'{"data": {"result": [' + sample + b"]}}")
+
+    app = web.Application()
+    app.router.add_get("/api/v1/targets", targets)
+    app.router.add_get("/api/v1/query", query)
+    site = Site(app)
+    code, run = bench.run("--prometheus", site.url)
+    site.close()
+    assert (code, told in run["reasons"][0]) == (3, True)
 
 
 def test_without_a_prometheus(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,6 +200,19 @@ async def slow(_: int, __: web.Request) -> web.StreamResponse:
     return await status(200)
 
 
+async def endless(_: int, request: web.Request) -> web.StreamResponse:
+    """Send a body until the client has had enough."""
+    reply = web.StreamResponse()
+    await reply.prepare(request)
+    for _ in range(2**10):
+        await reply.write(bytes(2**20))
+    raise AssertionError("the client read a gigabyte")
+
+
+async def escape(_: int, __: web.Request) -> web.StreamResponse:
+    return web.Response(status=500, text="\x1b[31mred")
+
+
 async def another_shape(_: int, __: web.Request) -> web.StreamResponse:
     return web.json_response({"summary": "s"})
 
@@ -219,6 +232,20 @@ def test_errors_are_classed_and_counted(bench: Bench, answer: Answer, name: str)
     assert run["requests"]["ok"] + failed[name] == run["requests"]["sent"]
     assert len(run["reasons"]) == 1
     assert f"{failed[name]} {name}" in run["reasons"][0]
+
+
+def test_an_answer_without_end_is_not_kept(bench: Bench) -> None:
+    """A body that never ends is cut off at a size that no answer has, and counted as a failure."""
+    bench.server.odd = lambda number: endless if number == 3 else None
+    _, run = bench.run("--timeout", "10s", *IN_WINDOW)
+    assert run["requests"]["failed"]["truncated"] == 1
+
+
+def test_a_failure_cannot_steer_the_terminal(bench: Bench) -> None:
+    """What a server says is shown without control characters."""
+    bench.server.odd = every(2, escape)
+    _, run = bench.run(*IN_WINDOW)
+    assert "500 \ufffd[31mred" in only_reason(run)
 
 
 def at_request(bench: Bench, number: int, do: Callable[[], object]) -> None:
