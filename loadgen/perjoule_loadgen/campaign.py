@@ -23,7 +23,6 @@ from perjoule_loadgen.phases import Phases
 from perjoule_loadgen.status import Status
 from perjoule_loadgen.target import Target, ask
 
-_CLOCK_LEAD_SECONDS = 0.25
 _FIRST_READINGS = 12
 _SCORED = frozenset({"zero-shot-text-classification"})
 """Tasks that score given labels instead of writing: their schema has no lengths to ask for."""
@@ -112,7 +111,7 @@ async def _first_readings(page: Page, config: Config, clock: Clock) -> Meter:
     if not meter.tracks:
         raise MeasurementError(f"{', '.join(config.energy)} shows no energy counter with its time: no device to charge")
     lead = max(track.times[-1] for track in meter.tracks.values()) - clock.unix()
-    if lead > _CLOCK_LEAD_SECONDS:
+    if lead > config.rules.max_lead_seconds:
         raise MeasurementError(f"the exporter's clock is {lead:.1f} s ahead of this machine's: synchronise them")
     return meter
 

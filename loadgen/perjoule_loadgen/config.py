@@ -58,6 +58,9 @@ class Rules:
         max_lag_seconds: dispatch lag p99 that voids a run.
         warn_lag_seconds: dispatch lag p99 worth a warning.
         max_error_ratio: share of requests that may fail.
+        max_lead_seconds: how far an exporter's clock may be ahead of this machine's.
+        max_late_seconds: age that even the freshest reading of a window may have.
+        max_device_watts: more than any device uses.
         warn_idle_drift_ratio: drift between the two idle baselines worth a warning.
         warn_idle_share: idle power as a share of the window's mean power that is worth a warning.
         crosscheck_ratio: constant part of the bound between the bracket and PromQL.
@@ -76,6 +79,9 @@ class Rules:
     max_lag_seconds: float = 0.1
     warn_lag_seconds: float = 0.01
     max_error_ratio: float = 0.01
+    max_lead_seconds: float = 0.25
+    max_late_seconds: float = 0.5
+    max_device_watts: float = 20_000.0
     warn_idle_drift_ratio: float = 0.1
     warn_idle_share: float = 0.8
     crosscheck_ratio: float = 0.01

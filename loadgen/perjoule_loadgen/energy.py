@@ -144,9 +144,10 @@ def exposition(text: str, exporter: str) -> Exposition:
     factors = tuple(
         Factor(s.labels.get("zone", ""), s.labels.get("provider", ""), s.labels.get("basis", ""), s.value)
         for s in found.get("grid_carbon_intensity_grams_per_kwh", ())
+        if s.value >= 0
     )
     started = max((s.value for s in found.get("process_start_time_seconds", ())), default=None)
-    pue = next((s.value for s in found.get("datacenter_pue_ratio", ())), None)
+    pue = next((s.value for s in found.get("datacenter_pue_ratio", ()) if s.value >= 1), None)  # less is impossible
     return Exposition({reading.device.id: reading for reading in readings}, factors, pue, started)
 
 

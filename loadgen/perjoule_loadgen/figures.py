@@ -103,7 +103,7 @@ def figures(measurement: Measurement, baselines: Mapping[str, Baseline], carbon:
     """Compute the figures of a measurement; ``baselines`` by device id."""
     load, charged = measurement.steady, measurement.charged
     ok = load.ok
-    joules = math.fsum(bracket.joules for bracket in charged) if charged and not any(b.reset for b in charged) else None
+    joules = math.fsum(bracket.joules for bracket in charged) if charged and all(b.sound for b in charged) else None
     units = work_units(measurement)
     began, ended = measurement.began, measurement.ended
     gross = gross_interval(measurement, baselines) if joules is not None and ok else None

@@ -22,6 +22,7 @@ class Bracket:
         end: the same at the end edge.
         tick: update interval of the counter, in seconds.
         reset: whether the counter was reset, or the exporter restarted, in between.
+        doubt: why its pairs cannot be relied on, a sentence; None where they can.
     """
 
     device: Device
@@ -29,6 +30,12 @@ class Bracket:
     end: Pair
     tick: float
     reset: bool
+    doubt: str | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether its energy may be published."""
+        return not self.reset and self.doubt is None
 
     @property
     def joules(self) -> float:

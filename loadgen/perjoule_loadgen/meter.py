@@ -5,6 +5,7 @@ and it is bounded. Knows nothing of phases, requests or which device is whose.
 """
 
 import asyncio
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,10 +31,14 @@ class Track:
     device: Device
     readings: list[Reading] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
+    ages: list[tuple[float, float]] = field(default_factory=list)
     went_back: list[float] = field(default_factory=list)
 
-    def add(self, reading: Reading) -> None:
-        """Append the reading if its counter has moved; note when it went back."""
+    def add(self, reading: Reading, asked: float = math.inf, got: float = math.inf) -> None:
+        """Append the reading if its counter has moved; note when it went back.
+
+        ``asked`` and ``got`` are the Unix times between which it was read; the ages that they allow are kept.
+        """
         pair = reading.pair
         if self.times and pair.at <= self.times[-1]:
             if pair.at < self.times[-1] or pair.joules < self.readings[-1].pair.joules:
@@ -41,8 +46,11 @@ class Track:
             return
         if self.readings and pair.joules < self.readings[-1].pair.joules:
             self.went_back.append(pair.at)
+        elif self.readings and pair.joules == self.readings[-1].pair.joules:
+            return  # a time without energy: the counter stands still, whatever the exporter says
         self.device = reading.device
         self.readings.append(reading)
+        self.ages.append((asked - pair.at, got - pair.at))
         self.times.append(pair.at)
 
     @property
@@ -78,6 +86,25 @@ class Track:
             return False
         return abs(later - earlier) <= max(_STEADY_RATIO, 2 * self.tick / span) * max(earlier, later)
 
+    def doubt(self, start: Pair, end: Pair, rules: Rules) -> str | None:
+        """Return why the pairs from ``start`` to ``end`` cannot be relied on, as a sentence; None where they can.
+
+        Edges are placed by this machine's clock: with an exporter whose clock is elsewhere they would hold other work.
+        """
+        first, last = bisect_left(self.times, start.at), bisect_right(self.times, end.at)
+        lead = -min((got for _, got in self.ages[first:last]), default=0.0)
+        if lead > rules.max_lead_seconds:
+            return f"the exporter's clock was {lead:.1f} s ahead of this machine's within the window"
+        late = min((asked for asked, _ in self.ages[first:last]), default=0.0)
+        if rules.max_late_seconds < late < math.inf:
+            what = "the exporter's clock is behind, or it is slow"
+            return f"every reading of {self.device.id} was {late:.1f} s old or older: {what}"
+        for one, other in pairwise(reading.pair for reading in self.readings[first:last]):
+            if other.joules - one.joules > rules.max_device_watts * (other.at - one.at):
+                rise = f"{other.joules - one.joules:.4g} J in {other.at - one.at:.2g} s"
+                return f"the counter of {self.device.id} rose by {rise}: no device uses so much"
+        return None
+
     def watts(self) -> float | None:
         """Return the mean power over the last half second or so; None before two readings."""
         if len(self.readings) < 2:  # noqa: PLR2004 (two points make a slope)
@@ -102,13 +129,14 @@ class Meter:
         """Read every exporter once and keep what moved. A failure is kept in ``failure``."""
         async with self._lock:
             for url in self._urls:
+                asked = self._clock.unix()
                 try:
                     said = exposition(await self._page.text(url), url)
                 except PerjouleError as error:
                     self.failure = str(error)
                 else:
                     self.failure = None
-                    self._keep(url, said)
+                    self._keep(url, said, asked)
 
     async def read_once(self) -> None:
         """Read every exporter and insist on an answer.
@@ -118,6 +146,7 @@ class Meter:
             MeasurementError: it answers something else than metrics, or two exporters show the same device.
         """
         for url in self._urls:
+            asked = self._clock.unix()
             said = exposition(await self._page.text(url), url)
             twice = [id_ for id_ in said.readings if id_ in self.tracks and self.tracks[id_].device.exporter != url]
             if twice:
@@ -125,17 +154,18 @@ class Meter:
                     f"{twice[0]} is shown by {self.tracks[twice[0]].device.exporter} and by {url}:"
                     " name only the exporter of the target's machine as --energy"
                 )
-            self._keep(url, said)
+            self._keep(url, said, asked)
 
-    def _keep(self, url: str, said: Exposition) -> None:
+    def _keep(self, url: str, said: Exposition, asked: float) -> None:
+        got = self._clock.unix()
         before = self.latest.get(url)
         if before is not None and before.started != said.started:
-            self.restarts.append(self._clock.unix())
+            self.restarts.append(got)
         self.latest[url] = said
         for id_, reading in said.readings.items():
             track = self.tracks.setdefault(id_, Track(reading.device))
             if track.device.exporter == url:
-                track.add(reading)
+                track.add(reading, asked, got)
 
     async def run(self) -> None:
         """Poll until cancelled."""

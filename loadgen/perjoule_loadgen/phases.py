@@ -15,7 +15,7 @@ import aiohttp
 from perjoule.errors import MeasurementError
 from perjoule_loadgen.client import Client, Route
 from perjoule_loadgen.clock import Clock
-from perjoule_loadgen.config import Arrival, Config
+from perjoule_loadgen.config import Arrival, Config, Rules
 from perjoule_loadgen.crosscheck import Prometheus
 from perjoule_loadgen.load import Driver, Load
 from perjoule_loadgen.measurement import Bracket, Measurement, Plan
@@ -160,7 +160,7 @@ class Phases:
         brackets = [
             bracket
             for track in self.meter.tracks.values()
-            if (bracket := _bracket(track, began, at, self.meter.restarts)) is not None
+            if (bracket := _bracket(track, began, at, self.meter.restarts, self.config.rules)) is not None
         ]
         measurement.charged = _of(brackets, measurement.plan.devices)
         measurement.excluded = tuple(b for b in brackets if b.device.id not in measurement.plan.devices)
@@ -174,14 +174,14 @@ class Phases:
             self._close(measurement, min(newest))
 
 
-def _bracket(track: Track, began: float, at: float, restarts: Iterable[float]) -> Bracket | None:
+def _bracket(track: Track, began: float, at: float, restarts: Iterable[float], rules: Rules) -> Bracket | None:
     start, end = track.last_until(began), track.first_from(at)
     if start is None or end is None or end.pair.at <= start.pair.at:
         return None
     reset = (start.resets or 0.0) != (end.resets or 0.0) or any(
         start.pair.at <= moment <= end.pair.at for moment in (*track.went_back, *restarts)
     )
-    return Bracket(track.device, start.pair, end.pair, track.tick, reset)
+    return Bracket(track.device, start.pair, end.pair, track.tick, reset, track.doubt(start.pair, end.pair, rules))
 
 
 def _of(brackets: Iterable[Bracket], ids: tuple[str, ...]) -> tuple[Bracket, ...]:

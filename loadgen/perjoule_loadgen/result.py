@@ -143,7 +143,7 @@ def _device(bracket: Bracket, baselines: Mapping[str, Baseline]) -> dict[str, An
         "kind": bracket.device.kind,
         "name": bracket.device.name,
         "method": bracket.device.method,
-        "joules": None if bracket.reset else bracket.joules,
+        "joules": bracket.joules if bracket.sound else None,
         "idle_watts": baseline.watts if baseline is not None else None,
         "tick_seconds": bracket.tick,
     }

@@ -4,6 +4,7 @@ Pure. One cause gives one reason: where a cause makes others follow (an interrup
 those are not told again.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,11 +81,24 @@ def _errors(facts: Facts) -> Reason | None:
     failed = [result for result in results if result.error]
     if not results or len(failed) <= facts.rules.max_error_ratio * len(results):
         return None
-    counts = ", ".join(f"{number} {name}" for name, number in failures(results).items() if number)
     return Reason(
         "errors",
         f"{len(failed) / len(results):.1%} of {len(results):,} requests failed, more than"
-        f" {facts.rules.max_error_ratio:.0%} ({counts}; the last: {failed[-1].detail})",
+        f" {facts.rules.max_error_ratio:.0%} ({failures_text(results)})",
+    )
+
+
+def _wasted(facts: Facts) -> Reason | None:
+    """A few requests that hang may take more of the window, and of its energy, than all that were answered."""
+    results, limit = facts.measurement.steady.results, facts.rules.max_error_ratio
+    failed = math.fsum(result.done - result.sent for result in results if result.error)
+    total = math.fsum(result.done - result.sent for result in results)
+    if not failed or failed <= limit * total or _errors(facts) is not None:
+        return None
+    return Reason(
+        "errors",
+        f"{failed / total:.1%} of the time that requests took went to those that failed, more than {limit:.0%}"
+        f" ({failures_text(results)})",
     )
 
 
@@ -146,6 +160,11 @@ def _reset(facts: Facts) -> Reason | None:
         if bracket.reset:
             return Reason("reset", f"the energy counter of {bracket.device.id} was reset within the window")
     return None
+
+
+def _doubtful(facts: Facts) -> Reason | None:
+    doubts = [bracket.doubt for bracket in facts.measurement.charged if bracket.doubt and not bracket.reset]
+    return Reason("counter", doubts[0]) if doubts else None
 
 
 def _no_energy(facts: Facts) -> Reason | None:
@@ -213,7 +232,8 @@ def _crosscheck(facts: Facts) -> Reason | None:
 
 
 _CHECKS: Sequence[Check] = (
-    _nothing_done, _errors, _unsent, _late, _no_energy, _reset, _short, _few_ticks, _lengths, _crosscheck,
+    _nothing_done, _errors, _wasted, _unsent, _late, _no_energy, _reset, _doubtful, _short, _few_ticks, _lengths,
+    _crosscheck,
 )  # fmt: skip
 
 
@@ -241,7 +261,7 @@ def _warn_busy_idle(facts: Facts) -> Reason | None:
     """A device that others use is as busy in the baselines as under load: gross joules are theirs too."""
     for bracket in facts.measurement.charged:
         baseline = facts.baselines.get(bracket.device.id)
-        if baseline is None or baseline.watts is None or bracket.reset or bracket.joules <= 0:
+        if baseline is None or baseline.watts is None or not bracket.sound or bracket.joules <= 0:
             continue
         share = baseline.watts * bracket.seconds / bracket.joules
         if share >= facts.rules.warn_idle_share:
@@ -260,3 +280,10 @@ def failures(results: Iterable[Result]) -> Mapping[str, int]:
     """Return the number of failed requests of every class."""
     counts = Counter(result.error for result in results if result.error)
     return {name: counts[name] for name in ERRORS}
+
+
+def failures_text(results: Iterable[Result]) -> str:
+    """Return the number of failed requests of each class that there was, and what the last of them was told."""
+    failed = [result for result in results if result.error]
+    counts = ", ".join(f"{number} {name}" for name, number in failures(failed).items() if number)
+    return f"{counts}; the last: {failed[-1].detail}"

@@ -61,6 +61,10 @@ class Exporter:
         present: whether the board's series are there.
         started: ``process_start_time_seconds``.
         tells_tick: whether it publishes its update interval.
+        tick: seconds between two moves of the counter.
+        lead: how far its clock is ahead.
+        jump: joules that are added to its counter.
+        frozen: joules at which its counter stands, while its time goes on.
     """
 
     power: Power
@@ -75,6 +79,8 @@ class Exporter:
     tells_tick: bool = True
     tick: float = TICK
     lead: float = 0.0
+    jump: float = 0.0
+    frozen: float | None = None
 
     def text(self) -> str:
         """Return what ``/metrics`` says now."""
@@ -87,7 +93,8 @@ class Exporter:
         if self.zone:
             lines.append('grid_carbon_intensity_grams_per_kwh{zone="FRA",provider="static",basis="average"} 44.18')
         if self.present:
-            lines += self._board("0", "GPU-a", joules, at + self.lead, resets)
+            shown = joules + self.jump if self.frozen is None else self.frozen
+            lines += self._board("0", "GPU-a", shown, at + self.lead, resets)
         if self.neighbour is not None:
             lines += self._board("1", "GPU-b", self.neighbour * (at - self.power.began), at + self.lead, 0)
         return "\n".join(lines) + "\n"

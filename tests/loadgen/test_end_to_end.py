@@ -324,6 +324,40 @@ def test_a_reset_voids_the_run(bench: Bench, kind: str) -> None:
     assert run["joules_per_inference"]["gross"] is None
 
 
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [({"lead": 3.0}, "s ahead of this machine's"), ({"lead": 3600.0}, "s ahead of this machine's"),
+     ({"jump": 1e6}, "no device uses so much"), ({"frozen": 5000.0}, "has not moved")],
+)  # fmt: skip
+def test_a_counter_that_lies_gives_no_figure(bench: Bench, fault: dict[str, float], told: str) -> None:
+    """A clock that is set forward, joules out of nothing, and time without joules: each is found out."""
+
+    def lie() -> None:
+        for name, value in fault.items():
+            setattr(bench.exporter, name, value)
+
+    at_request(bench, 10, lie)
+    code, run = bench.run(*IN_WINDOW)
+    assert (code, told in only_reason(run)) == (3, True)
+    assert run["joules_per_inference"]["gross"] is None
+
+
+def test_a_clock_that_is_behind(bench: Bench) -> None:
+    """Edges by this machine's clock would hold other work: no figure."""
+    bench.exporter.lead = -0.8
+    code, run = bench.run(*IN_WINDOW)
+    assert (code, "the exporter's clock is behind" in only_reason(run)) == (3, True)
+
+
+def test_a_request_that_hangs_voids_the_run(bench: Bench) -> None:
+    """One failure among many, that took a third of the window: not within five percent."""
+    bench.server.odd = lambda number: slow if number == 3 else None
+    rules = replace(SHORT, max_error_ratio=0.05)
+    code, run = bench.run("--timeout", "300ms", "--duration", "1s", *IN_WINDOW, rules=rules)
+    assert (code, run["requests"]["failed"]["timeout"]) == (3, 1)
+    assert "of the time that requests took went to those that failed" in only_reason(run)
+
+
 def test_wrong_lengths_void_the_run(bench: Bench) -> None:
     """Answers shorter than asked are not the work that was asked for."""
     bench.server.tokens = 9

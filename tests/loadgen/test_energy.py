@@ -70,6 +70,22 @@ def test_track_keeps_moves_only() -> None:
     assert made.went_back == []
 
 
+def test_time_without_energy_is_no_move() -> None:
+    """A counter that stands still has not moved, whatever its time says."""
+    assert track((1.0, 10.0), (1.1, 10.0), (1.2, 10.0), (1.3, 20.0)).times == [1.0, 1.3]
+
+
+@pytest.mark.parametrize(("line", "zones", "pue"), [
+    ('grid_carbon_intensity_grams_per_kwh{zone="FRA",provider="x",basis="average"} -5', [], None),
+    ("datacenter_pue_ratio 0", [], None),
+    ("datacenter_pue_ratio 1", [], 1.0),
+])  # fmt: skip
+def test_impossible_factors_are_absent(line: str, zones: list[str], pue: float | None) -> None:
+    """No site uses less than its machines, and no grid takes carbon away."""
+    said = exposition(line + "\n", "u")
+    assert ([factor.zone for factor in said.factors], said.pue) == (zones, pue)
+
+
 @pytest.mark.parametrize("last", [(1.2, 5.0), (1.0, 25.0), (1.1, 5.0)])
 def test_track_notes_a_counter_that_goes_back(last: tuple[float, float]) -> None:
     """Energy or time that goes back is noted."""
