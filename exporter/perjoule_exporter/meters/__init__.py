@@ -27,20 +27,39 @@ THROTTLE_REASONS = (
 
 
 class DeviceKind(StrEnum):
-    """Which families a device is published in."""
+    """Which families a device is published in.
+
+    ``CPU`` is a zone that no other one overlaps (package, dram): those may be added up. ``CPU_ZONE`` is a part or a
+    whole of others (core, uncore, psys), which may not.
+    """
 
     GPU = "gpu"
     CPU = "cpu"
+    CPU_ZONE = "cpu_zone"
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One MIG slice of a GPU. It has no energy of its own: the counter is the board's."""
+
+    uuid: str
+    name: str
+    gpu_instance: int
+    compute_instance: int
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Identity of one device, as labels show it. It does not change while the exporter runs.
+    """Identity of one device, as labels show it.
 
-    ``uuid`` is the device's name everywhere in Perjoule: the GPU's uuid as its driver spells it, or ``cpu-<package>``.
-    ``index`` is the GPU's number or the package's. ``method``, one of ``perjoule.metrics.METHODS``, says how energy
-    comes about, and ``scope`` what it covers: ``gpu``, ``module``, or the zone of a CPU (``package``). Unknown texts
-    are empty, which to Prometheus is a label that is absent.
+    ``uuid`` is the device's name everywhere in Perjoule and never changes: the GPU's uuid as its driver spells it,
+    ``cpu-<package>``, or ``cpu-<package>-<zone>`` for another zone than the package. ``index`` is the GPU's number or
+    the package's. ``method``, one of ``perjoule.metrics.METHODS``, says how energy comes about, and ``scope`` what it
+    covers: ``gpu``, ``module``, or the zone of a CPU (``package``). Unknown texts are empty, which to Prometheus is a
+    label that is absent.
+
+    ``lasting``: the counter goes on without this program, so that a restart can tell what was used meanwhile.
+    ``counter_range_microjoules``: the counter starts again at 0 when it would reach this; None where it never wraps.
     """
 
     kind: DeviceKind
@@ -52,6 +71,9 @@ class Device:
     vendor: str = ""
     driver: str = ""
     pci_bus_id: str = ""
+    slices: tuple[Slice, ...] = ()
+    lasting: bool = False
+    counter_range_microjoules: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +107,29 @@ class Status:
     throttle_reasons: frozenset[str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessUse:
+    """What one process has of a GPU: share of the time that its kernels ran in, 0 to 1, and device memory in bytes."""
+
+    pid: int
+    utilization_ratio: float | None
+    memory_bytes: int | None
+
+
 class Meter(Protocol):
-    """One source of energy readings. All methods are called from one thread, but for ``close``, which ends it."""
+    """One source of energy readings.
+
+    One device is read by one thread at a time, different devices perhaps by different threads; ``devices`` has a
+    thread of its own. A call may hang in a driver: no method may hold a lock during a driver's call that the reading of
+    another device needs.
+    """
 
     def devices(self) -> Sequence[Device]:
-        """Return the devices found, in a stable order."""
+        """Return the devices that are there now, in a stable order. Asked again every few seconds.
+
+        Raises:
+            DeviceLostError: nobody can tell now.
+        """
         ...
 
     def read(self, device: Device) -> Reading:
@@ -110,4 +150,16 @@ class Meter(Protocol):
 
     def close(self) -> None:
         """Give the source back. No method is called afterwards."""
+        ...
+
+
+class SeesProcesses(Protocol):
+    """A meter that knows which processes use a device."""
+
+    def processes(self, device: Device) -> tuple[ProcessUse, ...] | None:
+        """Return the processes that used the device since the last call; None where the driver does not tell.
+
+        Raises:
+            DeviceLostError: the device no longer answers.
+        """
         ...
