@@ -10,6 +10,7 @@
     ├── MeterError                 an energy meter cannot be used
     │   ├── NoMeterError           nothing on this machine answers to the meter asked for
     │   └── DeviceLostError        a device that was there no longer answers
+    ├── IntensityError             a live carbon intensity cannot be had now
     ├── RequestError               one inference request cannot be served (each has an HTTP status)
     │   ├── NotFoundError          404  unknown task or model
     │   ├── InvalidInputError      422  the body does not fit the task's schema, or is over a model limit
@@ -62,6 +63,18 @@ class NoMeterError(MeterError):
 
 class DeviceLostError(MeterError):
     """A device that was enumerated no longer answers; its series must disappear."""
+
+
+class IntensityError(PerjouleError):
+    """A live carbon intensity cannot be had now. ``status`` is the provider's HTTP status, None without an answer.
+
+    ``retry_after_seconds`` is how long the provider asks us to wait, None where it does not say.
+    """
+
+    def __init__(self, message: str, status: int | None = None, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
 
 
 class RequestError(PerjouleError):
