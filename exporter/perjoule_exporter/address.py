@@ -69,8 +69,8 @@ def _any_interface(port: int) -> socket.socket:
     return socket.create_server(("", port), backlog=128)
 
 
-def url_of(listening: socket.socket) -> str:
+def url_of(listening: socket.socket, scheme: str = "http") -> str:
     """Return a URL under which this machine reaches the socket, without a path."""
     host, port = listening.getsockname()[:2]
     host = {"::": "localhost", "0.0.0.0": "localhost"}.get(host, host)  # noqa: S104 (compared, not bound)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,41 +1,55 @@
-"""HTTP in front of a registry: the metrics, a health check and a landing page, and nothing else.
+"""HTTP in front of a registry: the metrics, two health checks and a landing page, and nothing else.
 
-It knows routes, formats and encodings. What is in the registry or on the page is handed in as functions, so that it
-runs without any device. No answer ever carries a stack trace.
+It knows routes and answers. What is in the registry or on the page is handed in as functions, so that it runs without
+any device; who may ask is for ``access`` to say, how connections come and go for ``connections``. No answer ever
+carries a stack trace.
 """
 
 import gzip
 import logging
-import socket
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import formatdate
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import urlsplit
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
+from perjoule_exporter.access import Protection
 from perjoule_exporter.address import Address, listening_socket, url_of
+from perjoule_exporter.connections import PATIENCE_SECONDS, Connection, Connections
+from perjoule_exporter.exposition import choose
+from perjoule_exporter.head import MAX_HEAD_BYTES, Request, find_end, parse, too_large
 
 _LOG = logging.getLogger(__name__)
 
-REQUEST_TIMEOUT_SECONDS = 10.0
-"""A client that says nothing for so long is cut off."""
+KEEP_ALIVE_SECONDS = 330.0
+"""Between two requests a connection may be silent so long: Prometheus keeps its own for five minutes."""
 
-_GZIP_LEVEL = 4  # metrics text shrinks tenfold at any level; the higher ones only cost the node's CPU
+_GZIP_LEVEL = 1  # metrics text shrinks tenfold at any level; the higher ones only cost the node's CPU
+_GZIP_BYTES = 1400  # what fits into one packet is not made smaller
+
+_TLS_HANDSHAKE = b"\x16"
+_PLAIN_TO_TLS = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 33\r\n"
+    b"Connection: close\r\n\r\nthis port speaks HTTPS, not HTTP\n"
+)
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What is served. ``health`` returns None while all is well, else a sentence on what is wrong."""
+    """What is served. ``health`` and ``ready`` return None while all is well, else a sentence on what is wrong.
+
+    Health is of the program: it lives and its sampling goes on. Ready is whether there is something to scrape.
+    """
 
     registry: CollectorRegistry
     telemetry_path: str
     health: Callable[[], str | None]
     landing_page: Callable[[], str]
+    ready: Callable[[], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,126 +57,166 @@ class _Answer:
     status: HTTPStatus
     content_type: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
 
 
 class WebHandle:
     """A running server: where it is, and how to end it."""
 
-    def __init__(self, server: "_Server", url: str) -> None:
+    def __init__(self, connections: Connections, url: str) -> None:
         self.url = url
-        self._server = server
-        self._thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="web", daemon=True)
-        self._thread.start()
+        self._connections = connections
 
     def close(self) -> None:
-        """Stop accepting and free the port. Requests in progress end with the process."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        """Stop accepting, free the port and end the connections, within about a second."""
+        self._connections.close()
 
 
-def start_web(site: Site, address: Address) -> WebHandle:
+def start_web(site: Site, address: Address, protection: Callable[[], Protection] = Protection) -> WebHandle:
     """Serve ``site`` at ``address`` in threads of its own; port 0 takes a free one.
+
+    ``protection`` is asked at each connection and request, so that a new certificate or password counts at once.
 
     Raises:
         PerjouleError: the address cannot be listened on.
     """
+    scheme = "http" if protection().tls is None else "https"
     listening = listening_socket(address)
-    return WebHandle(_Server(site, listening), url_of(listening))
+    url = url_of(listening, scheme)
+    return WebHandle(Connections(listening, _Server(site, protection).serve), url)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
+@dataclass(frozen=True, slots=True)
+class _Server:
+    site: Site
+    protection: Callable[[], Protection]
 
-    def __init__(self, site: Site, listening: socket.socket) -> None:
-        # The socket is made by us, for IPv6 and because the library's own bind asks the name service for our name.
-        super().__init__(listening.getsockname()[:2], _Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listening
-        self.site = site
+    def serve(self, connection: Connection) -> None:
+        """Answer requests one after the other until one side has enough."""
+        if not self._let_in(connection):
+            return
+        patience = PATIENCE_SECONDS
+        while True:
+            request = _next_request(connection, patience)
+            if request is None:
+                return
+            connection.waiting_since = None
+            if isinstance(request, HTTPStatus):
+                self._refuse(connection, request)
+                return
+            last = not request.keep_alive or request.has_body
+            connection.send(self._message(self._answer(request), request, last=last))
+            connection.waiting_since = time.monotonic()
+            if last:
+                connection.close(unread=request.has_body)
+                return
+            patience = KEEP_ALIVE_SECONDS
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 (the library's signature)
-        # A client that hung up or fell silent is its own business.
-        _LOG.debug("a request from %s was cut off", client_address, exc_info=True)
+    def _let_in(self, connection: Connection) -> bool:
+        tls = self.protection().tls
+        if tls is None:
+            return True
+        first = connection.first_byte()
+        if first != _TLS_HANDSHAKE:
+            if first.isalpha():
+                connection.send(_PLAIN_TO_TLS)
+                connection.close(unread=True)
+            return False
+        secured = connection.secure(tls.context)
+        if tls.admits(secured.getpeercert()):
+            return True
+        _LOG.debug("a client's certificate has none of client_allowed_sans")
+        return False
 
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    default_request_version = "HTTP/1.0"  # the library's 0.9 would refuse without a status line
-    timeout = REQUEST_TIMEOUT_SECONDS
-    server: _Server
-
-    def do_GET(self) -> None:
-        self._send(self._route())
-
-    def do_HEAD(self) -> None:
-        self._send(self._route())
-
-    def _route(self) -> _Answer:
-        site = self.server.site
-        path = urlsplit(self.path).path
+    def _answer(self, request: Request) -> _Answer:
         try:
-            if path == site.telemetry_path:
-                return _metrics(site.registry, self.headers.get("Accept") or "")
-            if path == "/healthz":
-                wrong = site.health()
-                return _text(HTTPStatus.OK, "ok") if wrong is None else _text(HTTPStatus.SERVICE_UNAVAILABLE, wrong)
-            if path == "/":
-                return _Answer(HTTPStatus.OK, "text/html; charset=utf-8", site.landing_page().encode())
+            users = self.protection().users
+            refusal = users.refusal(request.headers.get("authorization", "")) if users is not None else None
+            if refusal is not None:
+                challenge = {"WWW-Authenticate": "Basic"} if refusal is HTTPStatus.UNAUTHORIZED else _NO_HEADERS
+                return _text(refusal, refusal.phrase.lower(), challenge)
+            return self._route(request)
         except Exception:  # noqa: BLE001 (the request's edge: a fault of ours is logged here and named to nobody else)
-            _LOG.exception("cannot answer %s", path)
+            _LOG.exception("cannot answer %s", request.path)
             return _text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the exporter's log says more")
-        return _text(HTTPStatus.NOT_FOUND, f"nothing here; metrics are at {site.telemetry_path}")
 
-    def _send(self, answer: _Answer) -> None:
+    def _route(self, request: Request) -> _Answer:
+        site = self.site
+        match request.path:
+            case site.telemetry_path:
+                chosen = choose(request.headers.get("accept", ""))
+                return _Answer(HTTPStatus.OK, chosen.content_type, chosen.encode(site.registry))
+            case "/healthz":
+                return _check(site.health())
+            case "/readyz":
+                return _check((site.ready or site.health)())
+            case "/":
+                return _Answer(HTTPStatus.OK, "text/html; charset=utf-8", site.landing_page().encode())
+            case _:
+                return _text(HTTPStatus.NOT_FOUND, f"nothing here; metrics are at {site.telemetry_path}")
+
+    def _refuse(self, connection: Connection, status: HTTPStatus) -> None:
+        """Refuse what was no request that we take, in one plain line, and hear no more of it."""
+        allow = {"Allow": "GET, HEAD"} if status is HTTPStatus.METHOD_NOT_ALLOWED else _NO_HEADERS
+        connection.send(self._message(_text(status, status.phrase.lower(), allow), None, last=True))
+        connection.close(unread=True)
+
+    def _message(self, answer: _Answer, request: Request | None, *, last: bool) -> bytes:
+        """Return head and body in one piece: two would wait for each other's acknowledgement."""
         body = answer.body
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.content_type)
-        self.send_header("Vary", "Accept, Accept-Encoding")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        if _accepts_gzip(self.headers.get("Accept-Encoding") or ""):
+        headers = {
+            "Content-Type": answer.content_type,
+            "Vary": "Accept, Accept-Encoding",
+            "X-Content-Type-Options": "nosniff",
+            "Server": "gpu-energy-exporter",
+            "Date": formatdate(usegmt=True),
+            **self.protection().headers,
+            **answer.headers,
+        }
+        if (
+            request is not None
+            and len(body) > _GZIP_BYTES
+            and _accepts_gzip(request.headers.get("accept-encoding", ""))
+        ):
             body = gzip.compress(body, _GZIP_LEVEL)
-            self.send_header("Content-Encoding", "gzip")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 (the library's signature)
-        """Refuse a request that the library could not take, in one plain line."""
-        # "Not implemented" is the library's word for a method that we do not offer.
-        status = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
-        body = f"{status.phrase.lower()}\n".encode()
-        self.send_response(status)
-        if status is HTTPStatus.METHOD_NOT_ALLOWED:
-            self.send_header("Allow", "GET, HEAD")
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")  # a body that nobody read may follow
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def version_string(self) -> str:
-        """Return what the Server header says: not which Python this is."""
-        return "gpu-energy-exporter"
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the library's signature)
-        """Log requests at debug level only."""
-        _LOG.debug("%s %s", self.address_string(), format % args)
+            headers["Content-Encoding"] = "gzip"
+        headers["Content-Length"] = str(len(body))
+        headers["Connection"] = "close" if last else "keep-alive"
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n{lines}\r\n".encode("latin-1")
+        return head if request is not None and request.method == "HEAD" else head + body
 
 
-def _metrics(registry: CollectorRegistry, accept: str) -> _Answer:
-    try:
-        encode, content_type = choose_encoder(accept)
-    except TypeError:  # what the library makes of a version that is no number
-        encode, content_type = choose_encoder("")
-    return _Answer(HTTPStatus.OK, content_type, encode(registry))
+def _next_request(connection: Connection, patience: float) -> Request | HTTPStatus | None:
+    """Return the next request, the status that refuses it, or None where the client has no more to say."""
+    received = connection.received
+    deadline = time.monotonic() + (PATIENCE_SECONDS if received else patience)
+    while True:
+        while received and received[0] in b"\r\n":  # an empty line too many behind the last request
+            del received[0]
+        end = find_end(received)
+        if end is not None and end <= MAX_HEAD_BYTES:
+            head = bytes(received[:end])
+            del received[:end]
+            return parse(head)
+        if len(received) > MAX_HEAD_BYTES:
+            return too_large(received)
+        silent = not received
+        try:
+            if not connection.receive(deadline):
+                return None if silent else HTTPStatus.BAD_REQUEST
+        except TimeoutError:
+            return None if silent else HTTPStatus.REQUEST_TIMEOUT
+        if silent:  # the first byte of a head: from here on it has so long
+            deadline = time.monotonic() + PATIENCE_SECONDS
 
 
-def _text(status: HTTPStatus, line: str) -> _Answer:
-    return _Answer(status, "text/plain; charset=utf-8", f"{line}\n".encode())
+def _check(wrong: str | None) -> _Answer:
+    return _text(HTTPStatus.OK, "ok") if wrong is None else _text(HTTPStatus.SERVICE_UNAVAILABLE, wrong)
+
+
+def _text(status: HTTPStatus, line: str, headers: Mapping[str, str] = _NO_HEADERS) -> _Answer:
+    return _Answer(status, "text/plain; charset=utf-8", f"{line}\n".encode(), headers)
 
 
 def _accepts_gzip(header: str) -> bool:

@@ -2,6 +2,7 @@
 
 import gzip
 import http.client
+import re
 import socket
 import struct
 import threading
@@ -38,9 +39,10 @@ def registry() -> CollectorRegistry:
 
 
 class State:
-    """What the health check says."""
+    """What the health checks say."""
 
     wrong: str | None = None
+    unready: str | None = None
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def state() -> State:
 
 @pytest.fixture
 def web(registry: CollectorRegistry, state: State) -> Iterator[WebHandle]:
-    site = Site(registry, "/metrics", lambda: state.wrong, lambda: "<p>page</p>")
+    site = Site(registry, "/metrics", lambda: state.wrong, lambda: "<p>page</p>", lambda: state.unready)
     handle = start_web(site, Address("127.0.0.1", 0))
     yield handle
     handle.close()
@@ -85,12 +87,20 @@ def test_an_odd_accept_header_costs_no_scrape(web: WebHandle, version: str) -> N
 @pytest.mark.parametrize(
     ("asked", "zipped"), [("gzip", True), ("br, GZIP;q=0.5", True), ("gzip;q=0", False), ("br", False)]
 )
-def test_gzip_when_asked(web: WebHandle, asked: str, zipped: bool) -> None:  # noqa: FBT001 (a table's column)
+def test_gzip_when_asked(registry: CollectorRegistry, web: WebHandle, asked: str, zipped: bool) -> None:  # noqa: FBT001 (a table's column)
     """Compressed for those who take it, and only for those."""
+    Gauge("padding", "x" * 2000, registry=registry)
     reply = request(web.url + "/metrics", Accept_Encoding=asked)
     assert (reply.headers.get("content-encoding") == "gzip") == zipped
     assert b"gpu_up 1.0" in (gzip.decompress(reply.body) if zipped else reply.body)
     assert reply.headers["content-length"] == str(len(reply.body))
+
+
+def test_what_fits_into_one_packet_is_not_compressed(web: WebHandle) -> None:
+    """There is nothing to gain."""
+    reply = request(web.url + "/metrics", Accept_Encoding="gzip")
+    assert "content-encoding" not in reply.headers
+    assert b"gpu_up 1.0" in reply.body
 
 
 def test_health_tells_what_is_wrong(web: WebHandle, state: State) -> None:
@@ -99,6 +109,15 @@ def test_health_tells_what_is_wrong(web: WebHandle, state: State) -> None:
     state.wrong = "no device answers"
     reply = request(web.url + "/healthz")
     assert (reply.status, reply.body) == (503, b"no device answers\n")
+
+
+def test_ready_is_another_question_than_healthy(web: WebHandle, state: State) -> None:
+    """A program that lives may have nothing to say."""
+    assert (request(web.url + "/readyz").status, request(web.url + "/readyz").body) == (200, b"ok\n")
+    state.unready = "no device answers"
+    reply = request(web.url + "/readyz")
+    assert (reply.status, reply.body) == (503, b"no device answers\n")
+    assert request(web.url + "/healthz").status == 200
 
 
 def test_the_landing_page_is_html(web: WebHandle) -> None:
@@ -152,15 +171,25 @@ def exchange(web: WebHandle, sent: bytes) -> bytes:
         return received
 
 
+HOST = b"\r\nHost: x\r\n"
+
+
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"400"),
         (b"GET\r\n\r\n", b"400"),
-        (b"GET /metrics HTTP/9.9\r\n\r\n", b"505"),
+        (b"GET /metrics\r\n", b"400"),
+        (b"GET /metrics HTTP/9.9" + HOST + b"\r\n", b"505"),
+        (b"GET /metrics HTTP/1.1\r\n\r\n", b"400"),
         (b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n", b"414"),
+        (b"GET /metrics HTTP/1.1\r\nX: " + b"a" * 70000 + b"\r\n\r\n", b"431"),
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", b"431"),
-        (b"GET <script>alert(1)</script> HTTP/1.1\r\n\r\n", b"404"),
+        (b"GET <script>alert(1)</script> HTTP/1.1" + HOST + b"\r\n", b"400"),
+        (b"GET /%6detrics HTTP/1.1" + HOST + b"\r\n", b"404"),
+        (b"GET http://other/metrics/x HTTP/1.1" + HOST + b"\r\n", b"404"),
+        (b"CONNECT other:443 HTTP/1.1" + HOST + b"\r\n", b"405"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"505"),
     ],
 )
 def test_hostile_bytes_get_a_short_refusal(web: WebHandle, sent: bytes, status: bytes) -> None:
@@ -170,6 +199,31 @@ def test_hostile_bytes_get_a_short_refusal(web: WebHandle, sent: bytes, status: 
     assert b"<" not in received
     assert b"Traceback" not in received
     assert request(web.url + "/metrics").status == 200
+
+
+def test_pipelined_requests_are_answered_in_their_order(web: WebHandle) -> None:
+    """Three at once, an empty line too many between them, and none behind one that has a body."""
+    get = b"GET %s HTTP/1.1" + HOST + b"\r\n"
+    received = exchange(web, get % b"/healthz" + b"\r\n" + get % b"/metrics" + get % b"/nothing")
+    assert re.findall(rb"HTTP/1\.1 (\d+)", received) == [b"200", b"200", b"404"]
+    hidden = get % b"/metrics"
+    body = b"GET /healthz HTTP/1.1" + HOST + b"Content-Length: %d\r\n\r\n" % len(hidden) + hidden
+    assert exchange(web, body).count(b"HTTP/1.1 ") == 1
+
+
+def test_a_proxys_way_of_asking(web: WebHandle) -> None:
+    """The absolute form of a target is the path behind its host."""
+    received = exchange(web, b"GET http://x:1/metrics?a=b HTTP/1.1\r\nHost: x:1\r\nConnection: close\r\n\r\n")
+    assert received.endswith(b"gpu_up 1.0\n")
+
+
+def test_http_1_0_closes_unless_asked_otherwise(web: WebHandle) -> None:
+    """As the oldest clients expect; an answer says what will happen."""
+    target = urlsplit(web.url)
+    for headers, connection in ((b"", b"close"), (b"Connection: Keep-Alive\r\n", b"keep-alive")):
+        with socket.create_connection((target.hostname or "", target.port or 0), timeout=5) as client:
+            client.sendall(b"HEAD /metrics HTTP/1.0\r\n" + headers + b"\r\n")
+            assert b"Connection: %s\r\n" % connection in client.recv(4096)
 
 
 def test_a_client_that_hangs_up_is_no_event(web: WebHandle, capfd: pytest.CaptureFixture[str]) -> None:
