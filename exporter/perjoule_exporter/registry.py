@@ -12,7 +12,7 @@ from perjoule_exporter.clock import Clock
 from perjoule_exporter.config import AUTO, Config
 from perjoule_exporter.meters import Meter
 from perjoule_exporter.meters.estimate import EstimateMeter
-from perjoule_exporter.meters.simulated import NodeLoad, SimulatedMeter, TruthFile
+from perjoule_exporter.meters.simulated import DEFAULT, NodeLoad, SimulatedMeter, TruthFile
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def _open_estimate(config: Config, clock: Clock) -> Meter:
 
 def _open_simulated(config: Config, clock: Clock) -> Meter:
     truth = TruthFile(config.simulated_truth) if config.simulated_truth is not None else None
-    return SimulatedMeter(NodeLoad(), clock, truth)
+    return SimulatedMeter(DEFAULT, clock, NodeLoad(), truth)
 
 
 METERS: Mapping[str, Callable[[Config, Clock], Meter]] = MappingProxyType(

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from perjoule.errors import UsageError
 from perjoule_exporter.meters import MICRO
-from perjoule_exporter.meters.simulated import IDLE_WATTS, RANGE_WATTS, SimulatedMeter, Tick, TruthFile
+from perjoule_exporter.meters.simulated import DEFAULT, SimulatedMeter, Tick, TruthFile
 from tests.exporter.fakes import WALL, Hands
 
 
 def constant(load: float) -> SimulatedMeter:
-    return SimulatedMeter(lambda _start, _end: load, Hands().clock)
+    return SimulatedMeter(DEFAULT, Hands().clock, lambda _start, _end: load)
 
 
 def read_at(meter: SimulatedMeter, hands: Hands, *times: float) -> Iterator[tuple[int, float]]:
@@ -41,7 +41,7 @@ def test_it_says_that_it_is_simulated() -> None:
 def test_a_tick_is_readable_200_ms_after_its_stamp() -> None:
     """Idle, 7 J every 100 ms, each shown with the time that it is of."""
     hands = Hands()
-    meter = SimulatedMeter(lambda _start, _end: 0.0, hands.clock)
+    meter = SimulatedMeter(DEFAULT, hands.clock, lambda _start, _end: 0.0)
     seen = list(read_at(meter, hands, 0.0, 0.29, 0.31, 0.39, 0.41, 1.05))
     assert [energy / MICRO for energy, _ in seen] == pytest.approx([0, 0, 7, 7, 14, 56])
     assert [time for _, time in seen] == pytest.approx([0.0, 0.0, 0.1, 0.1, 0.2, 0.8], abs=1e-6)
@@ -50,7 +50,7 @@ def test_a_tick_is_readable_200_ms_after_its_stamp() -> None:
 def test_power_is_that_of_the_last_tick_and_of_the_last_second() -> None:
     """Before the first tick is readable power is unknown; then 70 W idle and 400 W at full load."""
     hands = Hands()
-    meter = SimulatedMeter(lambda start, _end: float(start >= 1001.0), hands.clock)
+    meter = SimulatedMeter(DEFAULT, hands.clock, lambda start, _end: float(start >= 1001.0))
     device = meter.devices()[0]
     assert meter.read(device).power_watts is None
     assert meter.status(device).utilization_ratio is None
@@ -68,14 +68,14 @@ def test_the_counter_is_the_exact_integral(steps: list[tuple[float, float]]) -> 
     """Whatever the load and however it is polled, energy at a tick is the integral up to it, to the microjoule."""
     hands = Hands()
     loads: dict[tuple[float, float], float] = {}
-    meter = SimulatedMeter(lambda start, end: loads[start, end], hands.clock)
+    meter = SimulatedMeter(DEFAULT, hands.clock, lambda start, end: loads[start, end])
     edges = [(0.0, 0.0)]  # (time, exact joules)
     for step, load in [*steps, (0.4, 0.0)]:
         before = hands.clock.monotonic()
         hands.seconds += step
         loads[before, hands.clock.monotonic()] = load
         passed = hands.clock.monotonic() - before
-        edges.append((edges[-1][0] + passed, edges[-1][1] + (IDLE_WATTS + RANGE_WATTS * load) * passed))
+        edges.append((edges[-1][0] + passed, edges[-1][1] + (70 + 330 * load) * passed))
         reading = meter.read(meter.devices()[0])
     assert reading.energy_microjoules is not None
     assert reading.energy_time is not None
@@ -88,7 +88,7 @@ def test_the_counter_is_the_exact_integral(steps: list[tuple[float, float]]) -> 
 def test_the_truth_file_holds_every_tick_and_sums_exactly(tmp_path: Path) -> None:
     """Ticks follow each other without gap, joules sum to the total, and the counter shows the very same figures."""
     hands, path = Hands(), tmp_path / "truth.jsonl"
-    meter = SimulatedMeter(lambda start, _end: start % 1, hands.clock, TruthFile(path))
+    meter = SimulatedMeter(DEFAULT, hands.clock, lambda start, _end: start % 1, TruthFile(path))
     shown = {round(time, 3): energy for energy, time in read_at(meter, hands, *(n * 0.03 for n in range(100)))}
     ticks = truth_of(path)
     assert [tick["tick"] for tick in ticks] == list(range(1, 30))
@@ -99,13 +99,13 @@ def test_the_truth_file_holds_every_tick_and_sums_exactly(tmp_path: Path) -> Non
         assert round(tick["total_joules"] * MICRO) == total
         time = round(tick["end_seconds"] - WALL, 3)
         assert shown.get(time, total) == total
-    assert ticks[0].keys() == {"tick", "start_seconds", "end_seconds", "joules", "total_joules"}
+    assert ticks[0].keys() == {"device", "tick", "start_seconds", "end_seconds", "joules", "total_joules"}
 
 
 def test_a_suspended_machine_has_all_its_ticks(tmp_path: Path) -> None:
     """A minute without a reading is six hundred ticks afterwards, not one."""
     hands, path = Hands(), tmp_path / "truth.jsonl"
-    meter = SimulatedMeter(lambda _start, _end: 0.0, hands.clock, TruthFile(path))
+    meter = SimulatedMeter(DEFAULT, hands.clock, lambda _start, _end: 0.0, TruthFile(path))
     ((energy, time),) = read_at(meter, hands, 60.05)
     assert energy == pytest.approx(59.8 * 70 * MICRO)
     assert time == pytest.approx(59.8, abs=1e-6)
@@ -115,7 +115,7 @@ def test_a_suspended_machine_has_all_its_ticks(tmp_path: Path) -> None:
 def test_a_clock_that_steps_moves_stamps_and_no_joules() -> None:
     """NTP sets the wall clock an hour on: later ticks carry the new time, the energy is as if nothing was."""
     hands = Hands()
-    meter = SimulatedMeter(lambda _start, _end: 0.0, hands.clock)
+    meter = SimulatedMeter(DEFAULT, hands.clock, lambda _start, _end: 0.0)
     list(read_at(meter, hands, 0.05, 0.15))
     object.__setattr__(meter, "_clock", type(hands.clock)(hands.clock.monotonic, lambda: WALL + 3600 + hands.seconds))
     energy, time = list(read_at(meter, hands, 0.25, 0.55))[-1]
@@ -134,7 +134,7 @@ def test_a_full_disk_is_said_once_and_stops_no_measurement(caplog: pytest.LogCap
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     hands = Hands()
-    meter = SimulatedMeter(lambda _start, _end: 0.0, hands.clock, TruthFile(Path("/dev/full")))
+    meter = SimulatedMeter(DEFAULT, hands.clock, lambda _start, _end: 0.0, TruthFile(Path("/dev/full")))
     energies = [energy for energy, _ in read_at(meter, hands, 1.0, 2.0, 3.0)]
     assert energies == sorted(set(energies))
     assert [record.getMessage() for record in caplog.records] == [
@@ -146,9 +146,17 @@ def test_a_full_disk_is_said_once_and_stops_no_measurement(caplog: pytest.LogCap
 def test_a_line_is_one_write(tmp_path: Path) -> None:
     """A reader that looks at any time finds whole lines."""
     truth = TruthFile(tmp_path / "truth")
-    truth.write(Tick(1, WALL, WALL + 0.1, 7 * MICRO, 7 * MICRO, 0.0))
-    line = {"tick": 1, "start_seconds": WALL, "end_seconds": WALL + 0.1, "joules": 7.0, "total_joules": 7.0}
-    assert truth_of(tmp_path / "truth") == [line]
+    truth.write(Tick("GPU-0", 1, WALL, WALL + 0.1, 7 * MICRO, 7 * MICRO))
+    assert truth_of(tmp_path / "truth") == [
+        {
+            "device": "GPU-0",
+            "tick": 1,
+            "start_seconds": WALL,
+            "end_seconds": WALL + 0.1,
+            "joules": 7.0,
+            "total_joules": 7.0,
+        }
+    ]
     truth.close()
-    truth.write(Tick(2, WALL, WALL + 0.1, 7 * MICRO, 7 * MICRO, 0.0))  # after its end nothing is written
+    truth.write(Tick("GPU-0", 2, WALL, WALL + 0.1, 7 * MICRO, 7 * MICRO))  # after its end nothing is written
     assert len(truth_of(tmp_path / "truth")) == 1

@@ -1,0 +1,193 @@
+"""The simulated boards as a meter: clocks, ticks that become readable late, calls that fail or hang.
+
+The boards themselves are pure (``board``); here is what a driver adds: which tick can be read by now and when it is
+stamped, whether the device answers at all, and the truth file.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+from perjoule.errors import DeviceLostError
+from perjoule_exporter.clock import Clock, Moment
+from perjoule_exporter.meters import MICRO, Device, ProcessUse, Reading, Status
+from perjoule_exporter.meters.simulated.board import Board, Gpu
+from perjoule_exporter.meters.simulated.curve import Driven, Load, Utilization
+from perjoule_exporter.meters.simulated.events import any_holds
+from perjoule_exporter.meters.simulated.script import Script
+from perjoule_exporter.meters.simulated.truth import Tick, TruthFile
+
+_HANG_LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamped:
+    """One tick as the driver keeps it: seconds since the start, its Unix time, the counter, when it is readable."""
+
+    time: float
+    stamp: float
+    microjoules: int
+    readable_at: float
+
+
+@dataclass(slots=True)
+class _Seat:
+    """One board, and what can be read of it."""
+
+    board: Board
+    readable: _Stamped
+    moved_at: float  # Unix time of the tick at which the counter last moved
+    newest: Tick  # readable or not
+    coming: deque[_Stamped] = field(default_factory=deque)
+    processes_at: float | None = None
+
+    def next_end(self) -> float:
+        return (self.newest.number + 1) * self.board.gpu.sensor.tick_seconds
+
+
+class SimulatedMeter:
+    """The boards of one script. Time begins when it is made."""
+
+    def __init__(self, script: Script, clock: Clock, load: Load | None = None, truth: TruthFile | None = None) -> None:
+        now = clock.now()
+        self._clock = clock
+        self._truth = truth
+        self._start = now.monotonic
+        self._lock = threading.Lock()  # never held while a read hangs
+        self._closed = threading.Event()
+        self._load = _utilization(script, load, now.monotonic) if load is not None else None
+        self._seats = {gpu.device.uuid: _seat(_board(gpu, self._load), now) for gpu in script.gpus}
+        self._next_tick = 0.0
+
+    def devices(self) -> list[Device]:
+        """Return the boards that are there now."""
+        time = self._time()
+        gpus = (seat.board.gpu for seat in self._seats.values())
+        return [gpu.device for gpu in gpus if not any_holds(gpu.events.absent, time)]
+
+    def read(self, device: Device) -> Reading:
+        """Return the newest tick that is readable."""
+        seat = self._answering(device)
+        with self._lock:
+            return _reading(seat, self._caught_up(seat))
+
+    def status(self, device: Device) -> Status:
+        """Return the slow values that the script gives."""
+        seat = self._answering(device)
+        with self._lock:
+            time = self._caught_up(seat)
+            return seat.board.status(time, seat.readable.time)
+
+    def processes(self, device: Device) -> tuple[ProcessUse, ...] | None:
+        """Return the processes that used the board since the last call; None where the script has none."""
+        seat = self._answering(device)
+        with self._lock:
+            now = self._time()
+            before, seat.processes_at = seat.processes_at, now
+            return seat.board.processes(now if before is None else before, now)
+
+    def close(self) -> None:
+        """End every call that hangs, and close the truth file."""
+        self._closed.set()
+        with self._lock:
+            if self._truth is not None:
+                self._truth.close()
+
+    def _time(self) -> float:
+        return self._clock.monotonic() - self._start
+
+    def _answering(self, device: Device) -> _Seat:
+        """Return the board's seat, once it answers."""
+        seat = self._seats.get(device.uuid)
+        if seat is None:
+            raise DeviceLostError(f"{device.uuid}: the script has no such board")
+        events = seat.board.gpu.events
+        while any_holds(events.hangs, self._time()):
+            if self._closed.wait(_HANG_LOOK_SECONDS):
+                raise DeviceLostError(f"{device.uuid}: the simulation ended while a call hung")
+        if any_holds(events.lost, self._time()) or any_holds(events.absent, self._time()):
+            raise DeviceLostError(f"{device.uuid}: the script says that it is lost")
+        return seat
+
+    def _caught_up(self, seat: _Seat) -> float:
+        """Find out which tick of a board is readable now, and return the seconds since the start."""
+        now = self._clock.now()
+        time = now.monotonic - self._start
+        self._advance(now)
+        while seat.coming and seat.coming[0].readable_at <= time:
+            before, seat.readable = seat.readable, seat.coming.popleft()
+            if seat.readable.microjoules != before.microjoules:
+                seat.moved_at = seat.readable.stamp
+        return time
+
+    def _advance(self, now: Moment) -> None:
+        """Note every tick that has ended by now, of all boards: the truth file waits for nobody."""
+        known = now.monotonic - self._start
+        if self._load is not None:
+            known = self._load.advance(now.monotonic)
+        if known < self._next_tick:
+            return
+        for seat in self._seats.values():
+            while seat.next_end() <= known:
+                self._tick(seat, now)
+        self._next_tick = min(seat.next_end() for seat in self._seats.values())
+
+    def _tick(self, seat: _Seat, now: Moment) -> None:
+        board, end = seat.board, seat.next_end()
+        stamp = now.wall - (now.monotonic - self._start - end)
+        seat.newest = _truth(seat, end, stamp)
+        counter = board.counter_microjoules(end)
+        seat.coming.append(_Stamped(end, stamp, counter, end + board.gpu.sensor.delay_seconds))
+        if self._truth is not None:
+            self._truth.write(seat.newest)
+
+
+def _utilization(script: Script, load: Load, start: float) -> Utilization:
+    def pins(after: float, until: float) -> Iterator[float]:
+        return chain.from_iterable(gpu.events.pins(after, until) for gpu in script.gpus)
+
+    return Utilization(load, start, max(gpu.sensor.lookback_seconds for gpu in script.gpus), pins)
+
+
+def _board(gpu: Gpu, load: Utilization | None) -> Board:
+    if gpu.power is not None:
+        return Board(gpu, gpu.power)
+    if load is None:
+        raise ValueError(f"{gpu.device.uuid} follows a load, and there is none")
+    return Board(gpu, Driven(gpu.idle_watts, gpu.max_watts - gpu.idle_watts, load))
+
+
+def _seat(board: Board, now: Moment) -> _Seat:
+    start = _Stamped(0.0, now.wall, board.counter_microjoules(0.0), 0.0)
+    return _Seat(board, start, now.wall, Tick(board.gpu.device.uuid, 0, now.wall, now.wall, 0, 0))
+
+
+def _truth(seat: _Seat, end: float, stamp: float) -> Tick:
+    board, before = seat.board, seat.newest
+    total = round(board.true_joules(end) * MICRO)
+    return Tick(
+        device=before.device,
+        number=before.number + 1,
+        start=before.end,
+        end=stamp,
+        microjoules=total - before.total_microjoules,
+        total_microjoules=total,
+        gpu_total_microjoules=None if board.gpu.cpu_power is None else round(board.power.joules(end) * MICRO),
+    )
+
+
+def _reading(seat: _Seat, time: float) -> Reading:
+    board, tick = seat.board, seat.readable.time
+    reset = board.gpu.events.last_reset(time)
+    # A reset shows at once; the counter has not moved since until the first tick after it is readable.
+    is_reset = reset is not None and reset >= tick
+    values = {
+        "energy": ("energy_microjoules", 0 if is_reset else seat.readable.microjoules),
+        "energy_time": ("energy_time", None if is_reset else seat.moved_at),
+        "power": ("power_watts", board.instant_watts(tick) if tick > 0 else None),
+        "average_power": ("average_power_watts", board.average_watts(tick) if tick > 0 else None),
+    }
+    told = (pair for name, pair in values.items() if name not in board.gpu.unsupported)
+    return Reading(**dict(told))  # type: ignore[arg-type]  # each name has its own type
