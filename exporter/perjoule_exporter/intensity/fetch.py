@@ -1,0 +1,162 @@
+"""One HTTP GET over urllib: verified TLS, the environment's proxies, bounded time and size, no token to strangers.
+
+This is the boundary where the network's errors become ours. Their own texts go no further: a far end may repeat the
+token in a status line, and a URL may hold the key. What it does not know is what is asked; and it bounds each wait and
+the whole body, not the time that a far end takes to drip header lines (it runs in a thread that nobody waits for).
+"""
+
+import ipaddress
+import ssl
+import time
+import zlib
+from collections.abc import Callable
+from email.message import Message
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from typing import IO
+from urllib import request as urllib
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+
+from perjoule import __version__
+from perjoule.errors import IntensityError
+from perjoule_exporter.intensity.providers.provider import Request
+
+MOST_BYTES = 2**20
+"""The largest answer documented is a few kilobytes."""
+
+WAIT_SECONDS = 10.0
+"""For the connection, and for each piece of an answer."""
+
+TOTAL_SECONDS = 30.0
+"""For a whole body."""
+
+_CHUNK = 65536
+_GZIP = zlib.MAX_WBITS | 16  # zlib's way to say: with a gzip header
+
+
+class Http:
+    """Fetches, with its waits and clocks as arguments."""
+
+    def __init__(
+        self,
+        wait_seconds: float = WAIT_SECONDS,
+        total_seconds: float = TOTAL_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._wait = wait_seconds
+        self._total = total_seconds
+        self._monotonic = monotonic
+        self._wall = wall
+        trusted = ssl.create_default_context()
+        self._opener = _opener(trusted, urllib.ProxyHandler())
+        self._direct = _opener(trusted, urllib.ProxyHandler({}))
+
+    def __call__(self, request: Request) -> bytes:
+        """Return the body of a 2xx answer, unpacked.
+
+        Raises:
+            IntensityError: no answer, another status, too large, too slow, or packed in a way that nobody asked for.
+        """
+        headers = {"User-Agent": f"perjoule/{__version__}", "Accept": "application/json", "Accept-Encoding": "gzip"}
+        asked = urllib.Request(request.url, headers=headers | dict(request.headers))  # noqa: S310 (the settings allow http and https only)
+        try:
+            with self._opener_for(request).open(asked, timeout=self._wait) as reply:
+                return _unpacked(self._body(reply), reply.headers.get("Content-Encoding", ""))
+        except HTTPError as error:
+            with error:
+                raise self._refusal(error.code, error.headers) from None
+        except (URLError, HTTPException, OSError, ValueError) as error:
+            raise IntensityError(_reason(error)) from None
+
+    def _opener_for(self, request: Request) -> urllib.OpenerDirector:
+        # A token may go to this machine over plain http: it must not take the way over a proxy there.
+        return self._direct if is_loopback(urlsplit(request.url).hostname or "") else self._opener
+
+    def _body(self, reply: HTTPResponse) -> bytes:
+        end = self._monotonic() + self._total
+        body = bytearray()
+        while piece := reply.read1(_CHUNK):
+            body += piece
+            if len(body) > MOST_BYTES:
+                raise IntensityError("answered with more than 1 MiB")
+            if self._monotonic() > end:
+                raise IntensityError(f"answered too slowly: not done after {self._total:g} s")
+        return bytes(body)
+
+    def _refusal(self, status: int, headers: Message) -> IntensityError:
+        retry_after = retry_after_seconds(headers.get("Retry-After"), self._wall())
+        return IntensityError(f"answered with status {status}", status, retry_after)
+
+
+def retry_after_seconds(value: str | None, now: float) -> float | None:
+    """Return how long a ``Retry-After`` asks to wait at Unix time ``now``: seconds or an HTTP date (RFC 9110, 10.2.3).
+
+    None where there is none, or nothing that can be understood.
+    """
+    text = (value or "").strip()
+    if text.isascii() and text.isdecimal():
+        return float(text[:12])  # 12 digits are 30,000 years; more would only overflow
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):  # TypeError: what older versions raise on an unreadable date
+        return None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether ``host`` is this machine, by its name."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _SameOriginRedirects(urllib.HTTPRedirectHandler):
+    """Follows redirects within scheme, host and port. urllib's own handler sends all headers along, tokens too."""
+
+    def redirect_request(
+        self, req: urllib.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.Request | None:
+        if _origin(newurl) != _origin(req.full_url):
+            fp.close()
+            raise IntensityError("redirects to another host, which is not followed: see --carbon.url", code)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener(trusted: ssl.SSLContext, proxies: urllib.ProxyHandler) -> urllib.OpenerDirector:
+    return urllib.build_opener(urllib.HTTPSHandler(context=trusted), proxies, _SameOriginRedirects)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, port
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    if encoding.strip().lower() in {"", "identity"}:
+        return body
+    if encoding.strip().lower() not in {"gzip", "x-gzip"}:
+        raise IntensityError("answered in a content encoding that was not asked for")
+    unpacking = zlib.decompressobj(_GZIP)
+    try:
+        unpacked = unpacking.decompress(body, MOST_BYTES + 1)
+    except zlib.error:
+        raise IntensityError("answered with broken gzip") from None
+    if len(unpacked) > MOST_BYTES:
+        raise IntensityError("answered with more than 1 MiB")
+    if not unpacking.eof:
+        raise IntensityError("answered with broken gzip")
+    return unpacked
+
+
+def _reason(error: Exception) -> str:
+    cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
+    if isinstance(cause, TimeoutError):
+        return "does not answer in time"
+    if isinstance(cause, ssl.SSLError):
+        return f"cannot be trusted (TLS: {cause.reason or 'failed'})"
+    if isinstance(cause, OSError) and cause.strerror:
+        return f"cannot be reached: {cause.strerror}"
+    return f"broke off its answer ({type(cause).__name__})"
