@@ -11,7 +11,6 @@ SPECpower_ssj2008, https://www.cloudcarbonfootprint.org/docs/methodology/). A ge
 """
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,10 @@ from pathlib import Path
 from perjoule.errors import UsageError
 from perjoule_exporter.clock import Clock, Moment
 from perjoule_exporter.meters import MICRO, Device, DeviceKind, Reading, Status
-from perjoule_exporter.meters.procstat import CPU_FOLDER, CpuTimes, packages
+from perjoule_exporter.meters.procstat import CPU_FOLDER, CPU_INFO, CpuTimes, packages, processor
 
 IDLE_WATTS_PER_THREAD = 0.74
 MAX_WATTS_PER_THREAD = 3.5
-
-CPU_INFO = Path("/proc/cpuinfo")
 
 _AVERAGE_SECONDS = 1.0
 """Average power is taken over at least this: the kernel's 10 ms ticks make shorter intervals jump."""
@@ -96,7 +93,7 @@ class EstimateMeter:
             package: _Package(cpus, idle * len(cpus) / threads, (most - idle) / threads, {c: busy[c] for c in cpus})
             for package, cpus in found.items()
         }
-        self._model = _model_name(cpu_info)
+        self._model = processor("model name", cpu_info)
 
     def devices(self) -> list[Device]:
         """Return the packages in their order."""
@@ -146,13 +143,3 @@ def _average(package: _Package, now: Moment, joules: float) -> None:
     swing = package.watts_per_busy_cpu * len(package.cpus)
     package.utilization = min(1.0, (package.average_watts - package.idle_watts) / swing) if swing else None
     package.anchor = (now.monotonic, joules)
-
-
-def _model_name(cpu_info: Path) -> str:
-    """Return the processor's name as the kernel shows it; some architectures show none."""
-    try:
-        text = cpu_info.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return match.group(1).strip() if match else ""

@@ -1,10 +1,11 @@
-"""How busy the CPUs of this machine are: ``/proc/stat``, and which package each CPU belongs to.
+"""The CPUs of this machine: how busy they are (``/proc/stat``), their packages, and what the processor is called.
 
 Linux counts in ticks of usually 10 ms, so that short intervals are coarse and their sum is not. What it does not know
 is how hard a busy CPU works: a busy second counts the same at any clock and any instruction.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from perjoule.errors import DeviceLostError, NoMeterError
 
 PROC_STAT = Path("/proc/stat")
 CPU_FOLDER = Path("/sys/devices/system/cpu")
+CPU_INFO = Path("/proc/cpuinfo")
 
 _BUSY_COLUMNS = (0, 1, 2, 5, 6)
 """user (guests included), nice, system, irq, softirq. Neither idle nor iowait, nor steal: stolen time ran elsewhere."""
@@ -66,3 +68,13 @@ def _package_of(folder: Path) -> int:
     except (OSError, ValueError):
         return 0
     return max(number, 0)  # some virtual machines say -1
+
+
+def processor(field: str, cpu_info: Path = CPU_INFO) -> str:
+    """Return a field of the first CPU as the kernel shows it ("model name"); empty where it shows none."""
+    try:
+        text = cpu_info.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    match = re.search(rf"^{re.escape(field)}\s*:\s*(.+)$", text, re.MULTILINE)
+    return match.group(1).strip() if match else ""
