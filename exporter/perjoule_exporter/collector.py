@@ -41,6 +41,7 @@ _GPU_VALUES: Mapping[str, Callable[[Measured], float | None]] = MappingProxyType
         "gpu_memory_total_bytes": lambda m: m.status.memory_total_bytes,
         "gpu_temperature_celsius": lambda m: m.status.temperature_celsius,
         "gpu_emissions_grams_total": lambda m: m.emissions_grams,
+        "gpu_embodied_emissions_grams_total": lambda m: m.embodied_grams,
     }
 )
 """One sample a GPU, and only while the GPU answers."""
@@ -65,7 +66,7 @@ _CPU_VALUES: Mapping[str, Callable[[Measured], float | None]] = MappingProxyType
 class EnergyCollector(Collector):
     """All rows of the catalogue that the exporter exposes."""
 
-    def __init__(self, views: Views, factors: Factors) -> None:
+    def __init__(self, views: Views, factors: Callable[[], Factors]) -> None:
         self._views = views
         self._factors = factors
 
@@ -78,12 +79,14 @@ class EnergyCollector(Collector):
         views = tuple(self._views())
         gpus = [view for view in views if view.device.kind is DeviceKind.GPU]
         cpus = [view for view in views if view.device.kind is DeviceKind.CPU]
-        for family in (*_gpu_families(gpus), *_cpu_families(cpus), *_factor_families(self._factors), _build_info()):
+        zones = [view for view in views if view.device.kind is DeviceKind.CPU_ZONE]
+        factors = _factor_families(self._factors())
+        for family in (*_gpu_families(gpus), *_cpu_families(cpus, zones), *factors, _build_info()):
             if family.samples:
                 yield family
 
 
-def registry(views: Views, factors: Factors) -> CollectorRegistry:
+def registry(views: Views, factors: Callable[[], Factors]) -> CollectorRegistry:
     """Return a registry with the exporter's families and its own process's, and nothing else."""
     made = CollectorRegistry(auto_describe=False)
     made.register(EnergyCollector(views, factors))
@@ -98,17 +101,24 @@ def _gpu_families(views: list[DeviceView]) -> Iterator[Family]:
     for name, values in _GPU_MAPS.items():
         yield _family(name, (((*ids, key), value) for ids, m in alive for key, value in values(m).items()))
     yield _family("gpu_info", ((_gpu_identity(view), 1) for view in views))
+    slices = ((_gpu(view), part) for view in views for part in view.device.slices)
+    yield _family(
+        "gpu_mig_info",
+        (((*gpu, s.uuid, s.name, str(s.gpu_instance), str(s.compute_instance)), 1) for gpu, s in slices),
+    )
     yield _family("gpu_up", ((_gpu(view), view.measured is not None) for view in views))
     yield _family("gpu_sample_age_seconds", ((_gpu(view), view.age_seconds) for view in views))
     yield _family("gpu_samples_total", (((*_gpu(view), key), n) for view in views for key, n in view.samples.items()))
     yield _read_durations("gpu_read_duration_seconds", views)
 
 
-def _cpu_families(views: list[DeviceView]) -> Iterator[Family]:
+def _cpu_families(views: list[DeviceView], overlapping: list[DeviceView]) -> Iterator[Family]:
     alive = [(_cpu(view), view.measured) for view in views if view.measured is not None]
     for name, value in _CPU_VALUES.items():
         yield _family(name, ((labels, value(measured)) for labels, measured in alive))
     yield _family("cpu_info", (((*_cpu(view), view.device.method), 1) for view in views))
+    parts = [(_cpu(view), view.measured) for view in overlapping if view.measured is not None]
+    yield _family("cpu_zone_energy_joules_total", ((labels, measured.energy_joules) for labels, measured in parts))
 
 
 def _factor_families(factors: Factors) -> Iterator[Family]:

@@ -1,6 +1,7 @@
-"""Settings of the exporter: from flags to one frozen value, checked before anything is opened.
+"""Settings of the exporter: one frozen value, checked before anything is opened.
 
-It knows flags and what they mean together. Whether a meter finds anything, or a port is free, shows when it is opened.
+It knows settings and what they mean together. Whether a meter finds anything, or a port is free, shows when it is
+opened.
 """
 
 import argparse
@@ -9,154 +10,72 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from perjoule import __version__
 from perjoule.carbon import static_intensity
 from perjoule.errors import UsageError
 from perjoule_exporter.address import Address, parse_address
+from perjoule_exporter.configfile import settings
+from perjoule_exporter.embodied import Embodied
+from perjoule_exporter.flags import AUTO, parser
 from perjoule_exporter.intensity import Factors
-from perjoule_exporter.logs import LEVELS
-from perjoule_exporter.meters.estimate import IDLE_WATTS_PER_THREAD, MAX_WATTS_PER_THREAD, EstimateSettings
-
-PROGRAM = "gpu-energy-exporter"
-AUTO = "auto"
-METERS = ("nvml", "estimate", "simulated")
+from perjoule_exporter.meters.estimate import EstimateSettings
+from perjoule_exporter.pace import Pace
 
 _SHORTEST_INTERVAL, _LONGEST_INTERVAL = 0.001, 0.5  # a reading must come well within the second that it stays fresh
-
-_EXAMPLES = """examples:
-  gpu-energy-exporter                                        what this machine has, on 127.0.0.1:10101
-  gpu-energy-exporter --carbon.zone FRA --carbon.pue 1.2     with emissions
-  gpu-energy-exporter --meter nvml --meter estimate          GPUs, and an estimate of the CPUs beside them
-  gpu-energy-exporter --meter simulated --web.listen-address :10101
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings. ``meters`` is ("auto",) or some of ``METERS``."""
+    """All settings. ``meters`` is ("auto",) or some of ``flags.METERS``."""
 
     meters: tuple[str, ...]
     address: Address
     telemetry_path: str
     factors: Factors
+    embodied: Embodied | None
     estimate: EstimateSettings
     simulated_truth: Path | None
-    interval_seconds: float
+    state_file: Path | None
+    pace: Pace
     log_level: str
+    log_format: str
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see --help)")
+NEEDS_RESTART = {
+    "meters": "--meter",
+    "address": "--web.listen-address",
+    "telemetry_path": "--web.telemetry-path",
+    "estimate": "--estimate.*",
+    "simulated_truth": "--simulated.truth",
+    "state_file": "--state.file",
+}
+"""Settings that a running exporter cannot change, by the flags that they come from."""
 
 
 def parse(argv: Sequence[str] | None) -> Config:
-    """Return the settings that ``argv`` asks for.
+    """Return the settings that ``argv`` asks for, and the file that it names.
 
     Raises:
         UsageError: a flag that does not exist, a value that cannot be honoured, or two that contradict each other.
     """
-    given = _parser().parse_args(argv)
+    given = settings(parser, argv)
     config = Config(
         meters=_meters(given.meter or [AUTO]),
         address=parse_address(given.listen_address),
         telemetry_path=_telemetry_path(given.telemetry_path),
         factors=Factors(static_intensity(given.zone) if given.zone is not None else None, _pue(given.pue)),
+        embodied=_embodied(given),
         estimate=EstimateSettings(given.idle_watts, given.max_watts),
         simulated_truth=given.truth,
-        interval_seconds=_interval(given.interval),
+        state_file=given.state_file,
+        pace=Pace(
+            _interval("--sampling.interval", given.interval), _interval("--sampling.idle-interval", given.idle_interval)
+        ),
         log_level=given.log_level,
+        log_format=given.log_format,
     )
     _check_together(config)
     return config
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog=PROGRAM,
-        description="Reads the joules of every GPU (and CPU) of this machine and publishes them for Prometheus.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    _add_web(parser)
-    _add_energy(parser)
-    parser.add_argument(
-        "--log.level",
-        dest="log_level",
-        choices=LEVELS,
-        default="info",
-        help="least important lines to log (default: %(default)s)",
-    )
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    return parser
-
-
-def _add_web(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--web.listen-address",
-        dest="listen_address",
-        metavar="HOST:PORT",
-        default="127.0.0.1:10101",
-        help="where to listen; :PORT listens on every interface (default: %(default)s)",
-    )
-    add(
-        "--web.telemetry-path",
-        dest="telemetry_path",
-        metavar="PATH",
-        default="/metrics",
-        help="where the metrics are (default: %(default)s)",
-    )
-
-
-def _add_energy(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--meter",
-        action="append",
-        choices=(AUTO, *METERS),
-        help="where energy comes from, repeatable (default: auto, every hardware meter that answers, else estimate)",
-    )
-    add("--carbon.zone", dest="zone", metavar="ZONE", help="carbon intensity of a country (FRA) or US state (US-CA)")
-    add(
-        "--carbon.pue",
-        dest="pue",
-        metavar="RATIO",
-        type=float,
-        default=1.0,
-        help="power usage effectiveness of the site, applied to emissions (default: %(default)s)",
-    )
-    add(
-        "--estimate.idle-watts",
-        dest="idle_watts",
-        metavar="W",
-        type=float,
-        help=f"CPU power of the whole machine when idle (default: {IDLE_WATTS_PER_THREAD} W per hardware thread)",
-    )
-    add(
-        "--estimate.max-watts",
-        dest="max_watts",
-        metavar="W",
-        type=float,
-        help=f"CPU power of the whole machine at full load (default: {MAX_WATTS_PER_THREAD} W per hardware thread)",
-    )
-    add(
-        "--simulated.truth",
-        dest="truth",
-        metavar="FILE",
-        type=Path,
-        help="write the true joules of every tick of the simulated GPU there, as JSON lines",
-    )
-    add(
-        "--sampling.interval",
-        dest="interval",
-        metavar="TIME",
-        default="25ms",
-        help="how often devices are read (default: %(default)s)",
-    )
 
 
 def _meters(names: Sequence[str]) -> tuple[str, ...]:
@@ -167,8 +86,8 @@ def _meters(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _telemetry_path(path: str) -> str:
-    if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", path) or path == "/healthz":
-        raise UsageError(f"--web.telemetry-path {path!r} must start with / and be neither / nor /healthz")
+    if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", path) or path in {"/healthz", "/readyz"}:
+        raise UsageError(f"--web.telemetry-path {path!r} must start with / and be neither / nor /healthz nor /readyz")
     return path
 
 
@@ -178,11 +97,17 @@ def _pue(ratio: float) -> float:
     return ratio
 
 
-def _interval(text: str) -> float:
+def _embodied(given: argparse.Namespace) -> Embodied | None:
+    if (given.embodied_kg is None) != (given.embodied_years is None):
+        raise UsageError("--embodied.kg and --embodied.years need each other: emissions are spread over a lifetime")
+    return None if given.embodied_kg is None else Embodied(given.embodied_kg, given.embodied_years)
+
+
+def _interval(flag: str, text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", text.strip())
     seconds = float(match.group(1)) * {"ms": 1e-3, "s": 1.0}[match.group(2)] if match else 0.0
     if not _SHORTEST_INTERVAL <= seconds <= _LONGEST_INTERVAL:
-        raise UsageError(f"--sampling.interval {text!r} must be a time from 1ms to 500ms, such as 25ms")
+        raise UsageError(f"{flag} {text!r} must be a time from 1ms to 500ms, such as 25ms")
     return seconds
 
 

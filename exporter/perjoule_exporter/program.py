@@ -1,17 +1,24 @@
-"""The exporter put together: meters, sampler and web server, from start to end.
+"""The exporter put together: meters, sampler, state and web server, from start to end.
 
-It knows the order in which things start and stop. Signals and exit codes are the command line's.
+It knows the order in which things start and stop, and what a running exporter can take over from new settings. Signals
+and exit codes are the command line's.
 """
 
 import logging
+import threading
 from collections.abc import Callable
+from dataclasses import fields
 
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.collector import registry
-from perjoule_exporter.config import Config
+from perjoule_exporter.config import NEEDS_RESTART, Config
 from perjoule_exporter.landing import SIMULATED_BANNER, landing_page
+from perjoule_exporter.logs import start_logging
 from perjoule_exporter.registry import open_meters
 from perjoule_exporter.sampler import Sampler
+from perjoule_exporter.seat import Rules
+from perjoule_exporter.state import StateFile
+from perjoule_exporter.track import Charges
 from perjoule_exporter.view import DeviceView
 from perjoule_exporter.web import Site, WebHandle, start_web
 
@@ -28,10 +35,11 @@ class Exporter:
             PerjouleError: a meter, a file or the port cannot be had.
         """
         clock = clock or Clock()
-        factors = config.factors
-        self._sampler = Sampler(
-            open_meters(config, clock), config.interval_seconds, factors.grams_per_joule, clock, failed
-        )
+        self.config = config
+        self._publishing = threading.Lock()
+        self._state = StateFile(config.state_file) if config.state_file is not None else None
+        saved = self._state.load() if self._state is not None else {}
+        self._sampler = Sampler(open_meters(config, clock), self._rules(), clock, saved, failed)
         try:
             self._sampler.start()
             self._web = self._listen(config)
@@ -45,23 +53,58 @@ class Exporter:
         """Where the exporter listens, without a path."""
         return self._web.url
 
+    @property
+    def views(self) -> tuple[DeviceView, ...]:
+        """The devices as they are now."""
+        return self._sampler.views()
+
+    def health(self) -> str | None:
+        """Return what is wrong with the program itself, or None."""
+        return None if self._sampler.alive else "sampling has stopped"
+
+    def reconfigure(self, config: Config) -> None:
+        """Take over new settings; those that need a restart stay as they are, and that is said."""
+        for name, flag in NEEDS_RESTART.items():
+            if getattr(config, name) != getattr(self.config, name):
+                _LOG.warning("%s has changed: that needs a restart, the old setting stays", flag)
+        kept = {name: getattr(self.config, name) for name in NEEDS_RESTART}
+        self.config = Config(**{**{field.name: getattr(config, field.name) for field in fields(Config)}, **kept})
+        self._sampler.rules = self._rules()
+        start_logging(config.log_level, config.log_format)
+        _LOG.info("settings read again")
+
     def close(self) -> None:
         """Stop listening and measuring."""
         self._web.close()
         self._sampler.close()
+        if self._state is not None:
+            self._state.close()
+
+    def _rules(self) -> Rules:
+        factors, embodied = self.config.factors, self.config.embodied
+        per_second = None if embodied is None else embodied.grams_per_second
+        return Rules(self.config.pace, lambda: Charges(factors.grams_per_joule(), per_second))
+
+    def _published(self) -> tuple[DeviceView, ...]:
+        """Return what a scrape is about to show, after it was written down. One scrape at a time, in this order."""
+        if self._state is None:
+            return self._sampler.views()
+        with self._publishing:
+            views, sums = self._sampler.views_and_sums()
+            self._state.write(sums)
+            return views
 
     def _listen(self, config: Config) -> WebHandle:
-        views = self._sampler.views
         site = Site(
-            registry=registry(views, config.factors),
+            registry=registry(self._published, lambda: self.config.factors),
             telemetry_path=config.telemetry_path,
-            health=lambda: health(views()),
-            landing_page=lambda: landing_page(views(), config.factors, config.telemetry_path),
+            health=lambda: ready(self.views),
+            landing_page=lambda: landing_page(self.views, self.config.factors, config.telemetry_path),
         )
         return start_web(site, config.address)
 
 
-def health(views: tuple[DeviceView, ...]) -> str | None:
+def ready(views: tuple[DeviceView, ...]) -> str | None:
     """Return what is wrong, or None. One device that answers is enough: ``gpu_up`` tells of the others."""
     return None if any(view.measured is not None for view in views) else "no device answers"
 

@@ -1,20 +1,29 @@
 """Which meters there are, by the names of ``--meter``, and how each is opened.
 
-A driver's binding is imported when its meter is opened, so that nobody pays for one that is not used.
+A driver's binding is imported when its meter is opened, so that nobody pays for one that is not used. A driver may hang
+already when it is opened, which nothing in the process can end: then the program says so and exits.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
+from queue import Empty, SimpleQueue
 from types import MappingProxyType
 
-from perjoule.errors import NoMeterError
+from perjoule.errors import NoMeterError, PerjouleError
 from perjoule_exporter.clock import Clock
-from perjoule_exporter.config import AUTO, Config
+from perjoule_exporter.config import Config
+from perjoule_exporter.flags import AUTO
 from perjoule_exporter.meters import Meter
 from perjoule_exporter.meters.estimate import EstimateMeter
 from perjoule_exporter.meters.simulated import DEFAULT, NodeLoad, SimulatedMeter, TruthFile
 
 _LOG = logging.getLogger(__name__)
+
+OPEN_SECONDS = 30.0
+"""A driver that needs longer to start hangs: loading one takes a few seconds on a node of eight GPUs."""
+
+_HARDWARE = ("nvml",)
 
 
 def open_meters(config: Config, clock: Clock) -> tuple[Meter, ...]:
@@ -25,12 +34,39 @@ def open_meters(config: Config, clock: Clock) -> tuple[Meter, ...]:
         UsageError: its settings cannot be honoured.
     """
     if config.meters != (AUTO,):
-        return tuple(METERS[name](config, clock) for name in config.meters)
+        return tuple(_opened(name, config, clock) for name in config.meters)
+    found: list[Meter] = []
+    missing: list[str] = []
+    for name in _HARDWARE:
+        try:
+            found.append(_opened(name, config, clock))
+        except NoMeterError as error:
+            missing.append(str(error))
+    if found:
+        for why in missing:
+            _LOG.debug("not measured: %s", why)
+        return tuple(found)
+    _LOG.warning("%s; CPU energy is estimated from utilisation instead (method=estimated)", "; ".join(missing))
+    return (_opened("estimate", config, clock),)
+
+
+def _opened(name: str, config: Config, clock: Clock) -> Meter:
+    results: SimpleQueue[Meter | BaseException] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put(METERS[name](config, clock))
+        except BaseException as error:  # noqa: BLE001 (raised again in the thread that waits)
+            results.put(error)
+
+    threading.Thread(target=run, name=f"open {name}", daemon=True).start()
     try:
-        return (METERS["nvml"](config, clock),)
-    except NoMeterError as error:
-        _LOG.warning("%s; CPU energy is estimated from utilisation instead (method=estimated)", error)
-        return (METERS["estimate"](config, clock),)
+        result = results.get(timeout=OPEN_SECONDS)
+    except Empty:
+        raise PerjouleError(f"the driver of --meter {name} has not answered for {OPEN_SECONDS:g} s") from None
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
 def _open_nvml(config: Config, clock: Clock) -> Meter:  # noqa: ARG001 (one signature for all)

@@ -1,129 +1,151 @@
-"""The shell around the tracks: one thread that reads every device, off the scrape path.
+"""All devices of all meters: found, read by threads of their own, and shown in one consistent picture.
 
-A scrape takes a frozen snapshot and never touches a driver. The lock is held while a track is changed and while a
-snapshot is made, never during a driver's call: a driver that hangs makes its readings too old, and old readings are not
-shown. What it does not know is why a device fails; it says so once, and once more when the device is back.
+A scrape takes a frozen snapshot and never touches a driver. Devices that come later are found by a thread that asks the
+meters again every few seconds. What it does not know is why a device fails, nor what becomes of the figures.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-from perjoule.errors import DeviceLostError
-from perjoule_exporter.clock import Clock, Moment
+from perjoule.errors import DeviceLostError, UsageError
+from perjoule_exporter.clock import Clock
 from perjoule_exporter.meters import Device, Meter
+from perjoule_exporter.seat import Rules, Seat, Seats
 from perjoule_exporter.track import Track
 from perjoule_exporter.view import DeviceView
+from perjoule_exporter.watchdog import Reader, Watchdog
 
 _LOG = logging.getLogger(__name__)
 
-STATUS_SECONDS = 0.2
-"""Clocks, memory and temperature are read this often: they cost more calls than energy, and change slower."""
+DISCOVERY_SECONDS = 5.0
+FIRST_READINGS_SECONDS = 1.0
 
-RETRY_SECONDS = 1.0
-"""A lost device is asked again this often."""
-
-
-@dataclass(slots=True)
-class _Seat:
-    """One device, who reads it, and when that is next due."""
-
-    meter: Meter
-    device: Device
-    track: Track
-    lost: bool = False
-    next_read: float = 0.0
-    next_status: float = 0.0
+Saved = Mapping[str, Any]
+"""What a device's sums are kept as over a restart."""
 
 
-@dataclass(slots=True)
 class Sampler:
-    """Reads the devices of some meters, in a thread of its own once started.
+    """Reads the devices of some meters, in threads of its own once started.
 
-    ``grams_per_joule`` is asked at each reading, because emissions count at the time of use; None means no factor.
+    ``saved`` holds the sums of an earlier run by device; those of devices that are not there are kept for later.
+    ``failed`` is called when sampling itself breaks.
     """
 
-    meters: Iterable[Meter]
-    interval_seconds: float
-    grams_per_joule: Callable[[], float | None]
-    clock: Clock = field(default_factory=Clock)
-    failed: Callable[[], None] = lambda: None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-    _seats: list[_Seat] = field(default_factory=list)
+    def __init__(
+        self,
+        meters: Iterable[Meter],
+        rules: Rules,
+        clock: Clock | None = None,
+        saved: Mapping[str, Saved] | None = None,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Find the devices.
 
-    def __post_init__(self) -> None:
-        self.meters = tuple(self.meters)
-        self._seats = [_Seat(meter, device, Track(device)) for meter in self.meters for device in meter.devices()]
+        Raises:
+            UsageError: two meters claim the same device.
+        """
+        self.meters = tuple(meters)
+        self.rules = rules
+        self._clock = clock or Clock()
+        self._saved = dict(saved or {})
+        self._failed = failed
+        self._seats = Seats()
+        self._stop = threading.Event()
+        for meter in self.meters:
+            self._find(meter, first=True)
+        self._watchdog = Watchdog(self._seats, self._clock, self._reader)
+        self._discovery = threading.Thread(target=self._discover, name="discovery", daemon=True)
+
+    def start(self) -> None:
+        """Start the threads and wait for the first readings, though not for a device that hangs."""
+        self._watchdog.start()
+        self._discovery.start()
+        end = self._clock.monotonic() + FIRST_READINGS_SECONDS
+        while self._clock.monotonic() < end and any(v.age_seconds is None and not v.failed for v in self.views()):
+            self._stop.wait(0.002)
 
     def sample(self) -> None:
-        """Read every device that is due, once."""
-        for seat in self._seats:
-            if self.clock.monotonic() >= seat.next_read:
-                self._read(seat)
+        """Read every device that is due, once, in this thread."""
+        self._reader().sample()
+
+    def discover(self) -> None:
+        """Ask every meter for its devices, once, in this thread."""
+        for meter in self.meters:
+            self._find(meter, first=False)
 
     def views(self) -> tuple[DeviceView, ...]:
         """Return one consistent picture of all devices."""
-        with self._lock:
-            now = self.clock.now()
-            return tuple(seat.track.view(now) for seat in self._seats)
+        with self._seats.lock:
+            now = self._clock.now()
+            return tuple(seat.track.view(now) for seat in self._seats.all)
 
-    def start(self) -> None:
-        """Take the first readings and go on in a thread."""
-        self.sample()
-        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
-        self._thread.start()
+    def views_and_sums(self) -> tuple[tuple[DeviceView, ...], dict[str, Saved]]:
+        """Return one consistent picture, and the sums behind it, to be kept over a restart."""
+        with self._seats.lock:
+            now = self._clock.now()
+            sums = {seat.device.uuid: seat.track.saved() for seat in self._seats.all}
+            return tuple(seat.track.view(now) for seat in self._seats.all), {**self._saved, **sums}
+
+    @property
+    def alive(self) -> bool:
+        """Whether devices are being read."""
+        return self._watchdog.alive
 
     def close(self) -> None:
-        """Stop the thread and give the meters back. A thread that hangs in a driver is left to the process's end."""
+        """Stop the threads and give the meters back. A thread that hangs in a driver is left to the process's end."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=0.5)
-            if self._thread.is_alive():
-                return
-        for meter in self.meters:
-            meter.close()
+        if self._discovery.is_alive():
+            self._discovery.join(timeout=0.1)
+        if self._watchdog.stop() and not self._discovery.is_alive():
+            for meter in self.meters:
+                meter.close()
 
-    def _run(self) -> None:
-        due = self.clock.monotonic()
-        try:
-            while True:
-                # The grid of due times is kept; what was missed (a suspended process) is skipped, not caught up.
-                due = max(due + self.interval_seconds, self.clock.monotonic())
-                if self._stop.wait(due - self.clock.monotonic()):
-                    return
-                self.sample()
-        except Exception:  # noqa: BLE001 (the thread's edge: a fault of ours must end the program, not freeze its figures)
-            _LOG.exception("sampling failed")
-            self.failed()
+    def _reader(self) -> Reader:
+        return Reader(self._seats, self._clock, lambda: self.rules, self._failed)
 
-    def _read(self, seat: _Seat) -> None:
-        before = self.clock.now()
+    def _discover(self) -> None:
         try:
-            reading = seat.meter.read(seat.device)
-            took = self.clock.monotonic() - before.monotonic
-            status = seat.meter.status(seat.device) if before.monotonic >= seat.next_status else None
+            while not self._stop.wait(DISCOVERY_SECONDS):
+                self.discover()
+        except Exception:  # noqa: BLE001 (the thread's edge, as the reader's)
+            _LOG.exception("looking for devices failed")
+            self._failed()
+
+    def _find(self, meter: Meter, *, first: bool) -> None:
+        try:
+            devices = meter.devices()
         except DeviceLostError as error:
-            self._failed(seat, error, before)
+            _LOG.debug("devices cannot be listed now: %s", error)
             return
-        with self._lock:
-            seat.track.took(took)
-            seat.track.advance(reading, before, self.grams_per_joule())
-            if status is not None:
-                seat.track.observe(status, before)
-        if status is not None:
-            seat.next_status = before.monotonic + STATUS_SECONDS
-        if seat.lost:
-            _LOG.warning("%s is back", seat.device.uuid)
-            seat.lost = False
+        for device in devices:
+            seat = self._seats.find(device.uuid)
+            if seat is None:
+                self._add(meter, device, first=first)
+            elif seat.meter is not meter:
+                if first:
+                    raise UsageError(f"two meters claim {device.uuid}: name only one of them as --meter")
+            elif seat.device != device:
+                with self._seats.lock:
+                    seat.device = device
+                    seat.track.identified(device)
 
-    def _failed(self, seat: _Seat, error: DeviceLostError, now: Moment) -> None:
-        with self._lock:
-            seat.track.lost()
-        seat.next_read = now.monotonic + RETRY_SECONDS
-        seat.next_status = 0.0
-        if not seat.lost:
-            _LOG.warning("lost a device, its series are withdrawn: %s", error)
-            seat.lost = True
+    def _add(self, meter: Meter, device: Device, *, first: bool) -> None:
+        with self._seats.lock:
+            track = _track(device, self._saved.pop(device.uuid, None))
+            self._seats.add(Seat(meter, device, track))
+        if not first:
+            _LOG.info("found %s (%s), method=%s", device.uuid, device.name or device.kind, device.method)
+
+
+def _track(device: Device, saved: Saved | None) -> Track:
+    if saved is not None:
+        track = Track(device)
+        try:
+            track.restore(dict(saved))
+        except (KeyError, TypeError, ValueError) as error:
+            _LOG.warning("the saved sums of %s are of no use, it starts at 0: %r", device.uuid, error)
+        else:
+            return track
+    return Track(device)

@@ -1,84 +1,42 @@
-"""The pure core of sampling: folds the readings of one device into monotone sums.
+"""The pure core of sampling: everything that is summed up and remembered of one device, from its readings.
 
-Time comes in as an argument; nothing here reads a clock, a device or a factor. Rules: the counter's differences are
-added up in integer microjoules; a counter that went backwards was reset, and what it may have counted meanwhile is
-bridged by the power that was read, or left out where nothing was read; a reading that is too old is not shown.
-
-It does not know whether a counter tells the truth: ``integrated_joules`` stands beside it for that.
+Time comes in as an argument; nothing here reads a clock, a device or a factor. Energy is ``energy.py``'s; here are
+power, throttling, embodied emissions, the health of the reading, and the frozen picture of them all. A reading that
+failed or is too old is not shown.
 """
 
 from bisect import bisect_left
-from collections import deque
-from itertools import pairwise
-from statistics import median
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from perjoule.metrics import CATALOGUE
 from perjoule_exporter.clock import Moment
+from perjoule_exporter.energy import MAX_AGE_SECONDS, Energy, Interval
 from perjoule_exporter.meters import MICRO, THROTTLE_REASONS, Device, Reading, Status
 from perjoule_exporter.view import DeviceView, Measured
 from perjoule_exporter.window import SlidingExtremes
-
-MAX_AGE_SECONDS = 1.0
-"""A reading older than this is not published, and no interval longer than this is integrated or bridged."""
 
 EXTREMES_SECONDS = 15.0
 """Window of the highest and lowest power: the usual scrape interval, so that a peak between two scrapes is seen."""
 
 READ_BUCKETS = CATALOGUE["gpu_read_duration_seconds"].buckets
-OUTCOMES = ("ok", "lost")
+OUTCOMES = ("ok", "lost", "hung")
 """Values of ``outcome`` of ``gpu_samples_total``."""
 
-_TICKS_REMEMBERED = 32
+_ABOVE_LIMIT = 3.0
+"""No board draws more than this times its limit, nor than this times the highest power read lately."""
+
+_UNKNOWN_CEILING_WATTS = 5000.0
+"""More than any device of a node draws, for those that tell neither limit nor power."""
 
 
-class Energy:
-    """The energy counter of one device: sum, time of the last move, resets, tick and emissions."""
+@dataclass(frozen=True, slots=True)
+class Charges:
+    """What is charged while a device is used: grams of CO2e per joule, and for its manufacture per second."""
 
-    def __init__(self) -> None:
-        self.total: int | None = None  # microjoules since first seen; None while there never was a counter
-        self.moved_at: float | None = None
-        self.resets = 0
-        self.grams: float | None = None
-        self._raw = 0
-        self._read_at = Moment(0.0, 0.0)
-        self._ticks: deque[float] = deque(maxlen=_TICKS_REMEMBERED)
-
-    def advance(
-        self, raw: int, moved_at: float | None, now: Moment, bridge: float, grams_per_joule: float | None
-    ) -> None:
-        """Fold in one reading. ``bridge``: joules by power since the reading before, for a counter that was reset."""
-        if self.total is None:
-            self.total, self.moved_at = 0, moved_at
-            delta = 0
-        elif raw < self._raw:
-            self.resets += 1
-            self._ticks.clear()
-            delta = round(bridge * MICRO)
-            self._moved(None, now)
-        else:
-            delta = raw - self._raw
-            if delta:
-                self._moved(moved_at, now)
-        self.total += delta
-        if grams_per_joule is not None:
-            self.grams = (self.grams or 0.0) + delta / MICRO * grams_per_joule
-        self._raw, self._read_at = raw, now
-
-    def update_interval(self) -> float | None:
-        """Return the usual time between two moves of the counter, once three were seen."""
-        intervals = [later - earlier for earlier, later in pairwise(self._ticks)]
-        return median(intervals) if len(intervals) > 1 else None
-
-    def _moved(self, moved_at: float | None, now: Moment) -> None:
-        """Note when the counter moved: the source's word, else the middle between the two readings around it."""
-        gap = now.monotonic - self._read_at.monotonic
-        if gap > MAX_AGE_SECONDS:  # it moved many times meanwhile, last within a tick before now
-            self._ticks.clear()
-            self.moved_at = now.wall if moved_at is None else moved_at
-            return
-        self.moved_at = now.wall - gap / 2 if moved_at is None else moved_at
-        self._ticks.append(self.moved_at)
+    grams_per_joule: float | None = None
+    embodied_grams_per_second: float | None = None
 
 
 class Power:
@@ -89,15 +47,15 @@ class Power:
         self._last: tuple[float, float] | None = None
         self._extremes = SlidingExtremes(EXTREMES_SECONDS)
 
-    def advance(self, watts: float | None, time: float) -> float:
-        """Fold in one reading and return the joules since the one before; 0 where that cannot be known."""
+    def advance(self, watts: float | None, time: float) -> float | None:
+        """Fold in one reading and return the joules since the one before; None where that cannot be known."""
         if watts is None:
             self._last = None
-            return 0.0
-        joules = 0.0
+            return None
+        joules = None
         if self._last is not None and time - self._last[0] <= MAX_AGE_SECONDS:
             joules = (watts + self._last[1]) / 2 * (time - self._last[0])
-        self.integral = (self.integral or 0.0) + joules
+        self.integral = (self.integral or 0.0) + (joules or 0.0)
         self._last = (time, watts)
         self._extremes.add(time, watts)
         return joules
@@ -107,30 +65,46 @@ class Power:
         return self._extremes.lowest(), self._extremes.highest()
 
 
+class Health:
+    """How the readings of one device went."""
+
+    def __init__(self) -> None:
+        self.samples = dict.fromkeys(OUTCOMES, 0)
+        self.buckets = [0] * (len(READ_BUCKETS) + 1)
+        self.seconds = 0.0
+
+    def took(self, seconds: float) -> None:
+        """Count how long one reading took."""
+        self.buckets[bisect_left(READ_BUCKETS, seconds)] += 1
+        self.seconds += seconds
+
+
 class Track:
     """All that is summed up and remembered of one device."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._energy = Energy()
-        self._power = Power()
+        self.energy = Energy(device.counter_range_microjoules)
+        self.power = Power()
+        self.health = Health()
         self._reading: Reading | None = None  # None after a failure
         self._read_at: float | None = None
         self._status: Status | None = None
         self._status_at = 0.0
         self._throttled: dict[str, float] = {}
-        self._samples = dict.fromkeys(OUTCOMES, 0)
-        self._buckets = [0] * (len(READ_BUCKETS) + 1)
-        self._read_seconds = 0.0
+        self._embodied: float | None = None
+        self._embodied_at: float | None = None
 
-    def advance(self, reading: Reading, now: Moment, grams_per_joule: float | None) -> None:
-        """Fold in a reading taken at ``now``, with the factor (grams of CO2e per joule) that is in force now."""
+    def advance(self, reading: Reading, now: Moment, charges: Charges) -> None:
+        """Fold in a reading taken at ``now``, with the factors that are in force now."""
         watts = reading.power_watts if reading.power_watts is not None else reading.average_power_watts
-        bridge = self._power.advance(watts, now.monotonic)
+        bridge = self.power.advance(watts, now.monotonic)
         if reading.energy_microjoules is not None:
-            self._energy.advance(reading.energy_microjoules, reading.energy_time, now, bridge, grams_per_joule)
+            interval = Interval(bridge, self._ceiling(), charges.grams_per_joule)
+            self.energy.advance(reading.energy_microjoules, reading.energy_time, now, interval)
+        self._embody(now, charges.embodied_grams_per_second)
         self._reading, self._read_at = reading, now.monotonic
-        self._samples["ok"] += 1
+        self.health.samples["ok"] += 1
 
     def observe(self, status: Status, now: Moment) -> None:
         """Take over the slow values read at ``now``; the time since the last ones counts for the active reasons."""
@@ -143,13 +117,21 @@ class Track:
 
     def took(self, seconds: float) -> None:
         """Count how long one reading took."""
-        self._buckets[bisect_left(READ_BUCKETS, seconds)] += 1
-        self._read_seconds += seconds
+        self.health.took(seconds)
 
-    def lost(self) -> None:
+    def lost(self, outcome: str = "lost") -> None:
         """Note that the device did not answer: nothing is shown of it until it does."""
         self._reading = self._status = None
-        self._samples["lost"] += 1
+        self.health.samples[outcome] += 1
+
+    def identified(self, device: Device) -> None:
+        """Take over what discovery says of the device now; another way of counting goes on without a difference."""
+        if (device.method, device.counter_range_microjoules) != (
+            self.device.method,
+            self.device.counter_range_microjoules,
+        ):
+            self.energy.rebase(device.counter_range_microjoules)
+        self.device = device
 
     def view(self, now: Moment) -> DeviceView:
         """Return the frozen picture of the device at ``now``."""
@@ -159,27 +141,75 @@ class Track:
             device=self.device,
             measured=self._measured(self._reading, now) if fresh and self._reading is not None else None,
             age_seconds=age,
-            samples=MappingProxyType(dict(self._samples)),
-            read_bucket_counts=tuple(self._buckets),
-            read_seconds_sum=self._read_seconds,
+            samples=MappingProxyType(dict(self.health.samples)),
+            read_bucket_counts=tuple(self.health.buckets),
+            read_seconds_sum=self.health.seconds,
         )
 
+    def saved(self) -> dict[str, Any]:
+        """Return all sums, as JSON values."""
+        return {
+            "method": self.device.method,
+            "energy": self.energy.saved(),
+            "integrated": self.power.integral,
+            "throttled": dict(self._throttled),
+            "embodied": self._embodied,
+            "embodied_at": self._embodied_at,
+            "samples": dict(self.health.samples),
+            "read_buckets": list(self.health.buckets),
+            "read_seconds": self.health.seconds,
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Go on from what ``saved`` returned in a run before, of the same boot.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not what this version saves.
+        """
+        same = saved["method"] == self.device.method
+        self.energy.restore(saved["energy"], lasting=self.device.lasting and same)
+        self.power.integral = _number(saved["integrated"])
+        self._throttled = {reason: float(seconds) for reason, seconds in dict(saved["throttled"]).items()}
+        self._embodied, self._embodied_at = _number(saved["embodied"]), _number(saved["embodied_at"])
+        self.health.samples.update({key: int(saved["samples"][key]) for key in OUTCOMES})
+        self.health.buckets = [int(count) for _, count in zip(self.health.buckets, saved["read_buckets"], strict=True)]
+        self.health.seconds = float(saved["read_seconds"])
+
+    def _ceiling(self) -> float:
+        """Return more watts than the device can draw."""
+        limit = self._status.limit_watts if self._status is not None else None
+        known = [watts for watts in (limit, self.power.extremes()[1]) if watts]
+        return (
+            _ABOVE_LIMIT * max(known) if limit else max(_UNKNOWN_CEILING_WATTS, *(_ABOVE_LIMIT * w for w in known), 0.0)
+        )
+
+    def _embody(self, now: Moment, grams_per_second: float | None) -> None:
+        if grams_per_second is not None:
+            since = now.monotonic if self._embodied_at is None else self._embodied_at
+            self._embodied = (self._embodied or 0.0) + max(0.0, now.monotonic - since) * grams_per_second
+        self._embodied_at = now.monotonic
+
     def _measured(self, reading: Reading, now: Moment) -> Measured:
-        counted = self._energy.total is not None and reading.energy_microjoules is not None
+        counted = self.energy.total is not None and reading.energy_microjoules is not None
         powered = reading.power_watts is not None or reading.average_power_watts is not None
-        low, high = self._power.extremes() if powered else (None, None)
+        low, high = self.power.extremes() if powered else (None, None)
         status = self._status if now.monotonic - self._status_at <= MAX_AGE_SECONDS else None
         return Measured(
-            energy_joules=self._energy.total / MICRO if counted and self._energy.total is not None else None,
-            energy_time=self._energy.moved_at if counted else None,
-            integrated_joules=self._power.integral if powered else None,
-            update_interval_seconds=self._energy.update_interval() if counted else None,
-            resets=self._energy.resets if counted else None,
+            energy_joules=self.energy.total / MICRO if counted and self.energy.total is not None else None,
+            energy_time=self.energy.moved_at if counted else None,
+            integrated_joules=self.power.integral if powered else None,
+            update_interval_seconds=self.energy.update_interval() if counted else None,
+            resets=self.energy.resets if counted else None,
             power_watts=reading.power_watts,
             average_power_watts=reading.average_power_watts,
             max_power_watts=high,
             min_power_watts=low,
-            emissions_grams=self._energy.grams if counted else None,
+            emissions_grams=self.energy.grams if counted else None,
+            embodied_grams=self._embodied,
             throttled_seconds=MappingProxyType(dict(self._throttled if status else {})),
             status=status or Status(),
         )
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -24,6 +24,7 @@ class Measured:
     max_power_watts: float | None
     min_power_watts: float | None
     emissions_grams: float | None
+    embodied_grams: float | None
     throttled_seconds: Mapping[str, float]
     status: Status
 
@@ -38,3 +39,8 @@ class DeviceView:
     samples: Mapping[str, int]
     read_bucket_counts: tuple[int, ...]
     read_seconds_sum: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether a reading ever failed."""
+        return any(number for outcome, number in self.samples.items() if outcome != "ok")

@@ -16,7 +16,7 @@ from perjoule.carbon import static_intensity
 from perjoule.metrics import CATALOGUE, METHODS, Kind, Program
 from perjoule_exporter.collector import registry
 from perjoule_exporter.intensity import Factors
-from perjoule_exporter.meters import THROTTLE_REASONS, Device, DeviceKind, Status
+from perjoule_exporter.meters import THROTTLE_REASONS, Device, DeviceKind, Slice, Status
 from perjoule_exporter.track import OUTCOMES, READ_BUCKETS
 from perjoule_exporter.view import DeviceView, Measured
 from tests.exporter.running import Scrape, StartExporter, request
@@ -34,6 +34,7 @@ MEASURED = Measured(
     max_power_watts=300.0,
     min_power_watts=60.0,
     emissions_grams=0.001,
+    embodied_grams=0.002,
     throttled_seconds=MappingProxyType(dict.fromkeys(THROTTLE_REASONS, 0.0)),
     status=STATUS,
 )
@@ -43,7 +44,9 @@ UNKNOWN = replace(
     throttled_seconds=MappingProxyType({}),
     status=Status(),
 )
-GPU = Device(DeviceKind.GPU, "GPU-a", 3, "counter", "gpu", 'A "board"\\\n', "Vendor", "1.0", "0:0")
+SLICE = Slice("MIG-a", "1g.10gb", 7, 0)
+GPU = Device(DeviceKind.GPU, "GPU-a", 3, "counter", "gpu", 'A "board"\\\n', "Vendor", "1.0", "0:0", (SLICE,))
+CORE = Device(DeviceKind.CPU_ZONE, "cpu-1-core", 1, "counter", "core")
 CPU = Device(DeviceKind.CPU, "cpu-1", 1, "estimated", "package")
 
 
@@ -53,12 +56,12 @@ def view(device: Device, measured: Measured | None) -> DeviceView:
 
 
 def scrape(views: Iterable[DeviceView], factors: Factors = FACTORS) -> Scrape:
-    return Scrape(generate_latest(registry(lambda: views, factors)).decode())
+    return Scrape(generate_latest(registry(lambda: views, lambda: factors)).decode())
 
 
 def test_exposed_families_are_the_catalogues() -> None:
     """Every row of the exporter is exposed with its type, labels and help, and nothing else but the process's own."""
-    text = scrape([view(GPU, MEASURED), view(CPU, MEASURED)]).text
+    text = scrape([view(GPU, MEASURED), view(CPU, MEASURED), view(CORE, MEASURED)]).text
     exposed = {}
     for family in text_string_to_metric_families(text):
         name = family.name + ("_total" if family.type == "counter" else "")
@@ -100,7 +103,7 @@ def test_histograms_are_cumulative_and_have_sum_and_count() -> None:
 
 def test_what_is_unknown_has_no_family_at_all() -> None:
     """A GPU that answers and tells nothing is up, and nothing else is said of it, not even HELP lines."""
-    found = scrape([view(GPU, UNKNOWN)], Factors(None, 1.0))
+    found = scrape([view(replace(GPU, slices=()), UNKNOWN)], Factors(None, 1.0))
     health = {"gpu_up", "gpu_info", "gpu_sample_age_seconds", "gpu_samples_total", "gpu_read_duration_seconds"}
     families = {line.split()[2] for line in found.text.splitlines() if line.startswith("# HELP")}
     assert {name for name in families if not name.startswith("process_")} == health | {
@@ -127,14 +130,14 @@ def test_registering_reads_no_device() -> None:
     def views() -> Iterable[DeviceView]:
         pytest.fail("a device was read")
 
-    registry(views, FACTORS)
+    registry(views, lambda: FACTORS)
 
 
 def test_openmetrics_parses_strictly() -> None:
     """The strict parser of the other format takes it too, odd characters in a board's name included."""
     from prometheus_client.openmetrics.exposition import generate_latest as generate
 
-    text = generate(registry(lambda: [view(GPU, MEASURED), view(CPU, MEASURED)], FACTORS)).decode()  # type: ignore[no-untyped-call] # not typed there
+    text = generate(registry(lambda: [view(GPU, MEASURED), view(CPU, MEASURED)], lambda: FACTORS)).decode()  # type: ignore[no-untyped-call] # not typed there
     families = {family.name: family for family in openmetrics(text)}  # type: ignore[no-untyped-call] # as above
     assert families["gpu_energy_joules"].samples[0].value == 12.345678
     assert families["gpu_info"].samples[0].labels["name"] == 'A "board"\\\n'

@@ -16,7 +16,7 @@ def test_defaults() -> None:
         "/metrics",
     )
     assert (config.factors.intensity, config.factors.pue) == (None, 1.0)
-    assert (config.interval_seconds, config.simulated_truth, config.log_level) == (0.025, None, "info")
+    assert (config.pace.busy_seconds, config.simulated_truth, config.log_level) == (0.025, None, "info")
 
 
 def test_all_flags() -> None:
@@ -32,7 +32,7 @@ def test_all_flags() -> None:
     assert config.factors.intensity is not None
     assert (config.factors.intensity.zone, config.factors.pue) == ("US-CA", 1.54)
     assert (config.estimate.idle_watts, config.estimate.max_watts) == (5.0, 50.0)
-    assert (str(config.simulated_truth), config.interval_seconds, config.log_level) == ("/t", 0.1, "debug")
+    assert (str(config.simulated_truth), config.pace.busy_seconds, config.log_level) == ("/t", 0.1, "debug")
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,16 @@ import threading
 
 import pytest
 
-from perjoule_exporter.sampler import RETRY_SECONDS, STATUS_SECONDS, Sampler
+from perjoule_exporter.pace import Pace
+from perjoule_exporter.sampler import Sampler
+from perjoule_exporter.seat import RETRY_SECONDS, STATUS_SECONDS, Rules
+from perjoule_exporter.track import Charges
 from tests.exporter.fakes import Hands, ScriptedMeter
 from tests.exporter.running import wait_until
 
 
 def sampler_of(meter: ScriptedMeter, **settings: object) -> Sampler:
-    return Sampler([meter], 0.025, lambda: 2.0, meter.hands.clock, **settings)  # type: ignore[arg-type] # a test's shorthand
+    return Sampler([meter], Rules(Pace(), lambda: Charges(2.0)), meter.hands.clock, **settings)  # type: ignore[arg-type] # a test's shorthand
 
 
 def sample_for(sampler: Sampler, hands: Hands, seconds: float, step: float = 0.025) -> None:
@@ -76,19 +79,19 @@ def test_emissions_use_the_factor_asked_at_each_reading() -> None:
 def test_the_thread_samples_until_closed_and_gives_the_meter_back() -> None:
     """``start`` has a first reading at once; ``close`` ends the thread."""
     meter = ScriptedMeter(Hands())
-    sampler = Sampler([meter], 0.001, lambda: None, meter.hands.clock)
+    sampler = Sampler([meter], Rules(Pace(0.001), Charges), meter.hands.clock)
     sampler.start()
     assert sampler.views()[0].measured is not None
     sampler.close()
     assert meter.closed
-    assert "sampler" not in {thread.name for thread in threading.enumerate()}
+    assert not {"reader", "watchdog", "discovery"} & {thread.name for thread in threading.enumerate()}
 
 
 def test_a_fault_of_ours_is_reported_and_freezes_nothing() -> None:
     """An error that is no loss ends the thread, is logged, and tells the program, whose exit code it becomes."""
     hands, failed = Hands(), threading.Event()
     meter = ScriptedMeter(hands)
-    sampler = Sampler([meter], 0.001, lambda: None, failed=failed.set)
+    sampler = Sampler([meter], Rules(Pace(0.001), Charges), failed=failed.set)
     sampler.start()
     meter.fault = ZeroDivisionError("a bug")
     assert failed.wait(10)

@@ -1,0 +1,178 @@
+"""The command line: which flags there are, what they are called and what their help says.
+
+Every flag is a setting of the configuration file too, by its name without the dashes. What values mean together, and
+whether they can be honoured, is ``config.py``'s.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+from perjoule import __version__
+from perjoule.errors import UsageError
+from perjoule_exporter.logs import FORMATS, LEVELS
+from perjoule_exporter.meters.estimate import IDLE_WATTS_PER_THREAD, MAX_WATTS_PER_THREAD
+
+PROGRAM = "gpu-energy-exporter"
+AUTO = "auto"
+METERS = ("nvml", "estimate", "simulated")
+
+_EXAMPLES = """examples:
+  gpu-energy-exporter                                        what this machine has, on 127.0.0.1:10101
+  gpu-energy-exporter --carbon.zone FRA --carbon.pue 1.2     with emissions
+  gpu-energy-exporter --meter nvml --meter estimate          GPUs, and an estimate of the CPUs beside them
+  gpu-energy-exporter --state.file /var/lib/perjoule/state   counters go on after a restart
+  gpu-energy-exporter --config.file exporter.toml            the same settings from a file, read again on SIGHUP
+  gpu-energy-exporter --meter simulated --web.listen-address :10101
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises instead of ending the program."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        raise UsageError(f"{message} (see --help)")
+
+
+def parser() -> Parser:
+    """Return the parser of all flags."""
+    made = Parser(
+        prog=PROGRAM,
+        description="Reads the joules of every GPU (and CPU) of this machine and publishes them for Prometheus.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "--config.file",
+        dest="config_file",
+        metavar="FILE",
+        type=Path,
+        help='TOML file of these same settings, such as carbon.zone = "FRA"; flags win; read again on SIGHUP',
+    )
+    _add_meters(made.add_argument_group("energy"))
+    _add_factors(made.add_argument_group("carbon"))
+    _add_web(made.add_argument_group("web"))
+    _add_logs(made.add_argument_group("logs"))
+    made.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    return made
+
+
+Group = Any
+"""argparse's argument group, whose class is private."""
+
+
+def _add_meters(group: Group) -> None:
+    add = group.add_argument
+    add(
+        "--meter",
+        action="append",
+        choices=(AUTO, *METERS),
+        help="where energy comes from, repeatable (default: auto, every hardware meter that answers, else estimate)",
+    )
+    add(
+        "--state.file",
+        dest="state_file",
+        metavar="FILE",
+        type=Path,
+        help="keep counters there, so that they go on after a restart (default: they start at 0)",
+    )
+    add(
+        "--sampling.interval",
+        dest="interval",
+        metavar="TIME",
+        default="25ms",
+        help="how often devices are read (default: %(default)s)",
+    )
+    add(
+        "--sampling.idle-interval",
+        dest="idle_interval",
+        metavar="TIME",
+        default="100ms",
+        help="how often while nothing has run on them for 5 s (default: %(default)s)",
+    )
+    add(
+        "--estimate.idle-watts",
+        dest="idle_watts",
+        metavar="W",
+        type=float,
+        help=f"CPU power of the whole machine when idle (default: {IDLE_WATTS_PER_THREAD} W per hardware thread)",
+    )
+    add(
+        "--estimate.max-watts",
+        dest="max_watts",
+        metavar="W",
+        type=float,
+        help=f"CPU power of the whole machine at full load (default: {MAX_WATTS_PER_THREAD} W per hardware thread)",
+    )
+    add(
+        "--simulated.truth",
+        dest="truth",
+        metavar="FILE",
+        type=Path,
+        help="write the true joules of every tick of the simulated GPU there, as JSON lines",
+    )
+
+
+def _add_factors(group: Group) -> None:
+    add = group.add_argument
+    add("--carbon.zone", dest="zone", metavar="ZONE", help="carbon intensity of a country (FRA) or US state (US-CA)")
+    add(
+        "--carbon.pue",
+        dest="pue",
+        metavar="RATIO",
+        type=float,
+        default=1.0,
+        help="power usage effectiveness of the site, applied to emissions (default: %(default)s)",
+    )
+    add(
+        "--embodied.kg",
+        dest="embodied_kg",
+        metavar="KG",
+        type=float,
+        help="CO2e of one GPU's manufacture in kilograms; needs --embodied.years",
+    )
+    add(
+        "--embodied.years",
+        dest="embodied_years",
+        metavar="YEARS",
+        type=float,
+        help="lifetime over which it is spread",
+    )
+
+
+def _add_web(group: Group) -> None:
+    add = group.add_argument
+    add(
+        "--web.listen-address",
+        dest="listen_address",
+        metavar="HOST:PORT",
+        default="127.0.0.1:10101",
+        help="where to listen; :PORT listens on every interface (default: %(default)s)",
+    )
+    add(
+        "--web.telemetry-path",
+        dest="telemetry_path",
+        metavar="PATH",
+        default="/metrics",
+        help="where the metrics are (default: %(default)s)",
+    )
+
+
+def _add_logs(group: Group) -> None:
+    add = group.add_argument
+    add(
+        "--log.level",
+        dest="log_level",
+        choices=LEVELS,
+        default="info",
+        help="least important lines to log (default: %(default)s)",
+    )
+    add(
+        "--log.format",
+        dest="log_format",
+        choices=FORMATS,
+        default="logfmt",
+        help="how log lines are written (default: %(default)s)",
+    )

@@ -1,0 +1,133 @@
+"""One device and everything that reading it needs to remember, and how one reading of it goes.
+
+A seat is read by one thread at a time. The driver's calls are made by a ``caller`` that is handed in, so that a
+watchdog can see which one does not return; the lock is held while sums change, never during a call. It says once that
+a device is lost, and once that it is back.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from perjoule.errors import DeviceLostError
+from perjoule_exporter.clock import Clock, Moment
+from perjoule_exporter.energy import MAX_AGE_SECONDS
+from perjoule_exporter.meters import Device, DeviceKind, Meter
+from perjoule_exporter.pace import Pace, Rest
+from perjoule_exporter.track import Charges, Track
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Call = Callable[[Device], T]
+
+STATUS_SECONDS = 0.2
+"""Clocks, memory and temperature are read this often: they cost more calls than energy, and change slower."""
+
+RESTING_STATUS_SECONDS = 0.5
+"""And this often while nothing runs. Both must be well below the second that a value stays fresh."""
+
+RETRY_SECONDS = 1.0
+"""A lost device is asked again this often."""
+
+
+class Seats:
+    """The devices that are read, and the lock around their sums. The tuple is replaced, never changed."""
+
+    def __init__(self) -> None:
+        self.all: tuple[Seat, ...] = ()
+        self.lock = threading.Lock()
+
+    def add(self, seat: "Seat") -> None:
+        """Add a device. The caller holds the lock."""
+        self.all = (*self.all, seat)
+
+    def find(self, uuid: str) -> "Seat | None":
+        """Return the seat of a device."""
+        return next((seat for seat in self.all if seat.device.uuid == uuid), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How devices are read. ``charges`` is asked at each reading, because emissions count at the time of use."""
+
+    pace: Pace
+    charges: Callable[[], Charges]
+    attended: Callable[[Device], bool] = lambda _: False
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """One device. ``stuck``: a call of a thread that was given up has not returned yet; nobody else may read it."""
+
+    meter: Meter
+    device: Device
+    track: Track
+    lost: bool = False
+    stuck: bool = False
+    next_read: float = 0.0
+    next_status: float = 0.0
+    rest: Rest = field(default_factory=Rest)
+
+    def read(self, clock: Clock, lock: threading.Lock, rules: Rules, caller: "Caller") -> None:
+        """Read the device once and decide when it is read next."""
+        before = clock.monotonic()
+        try:
+            reading = caller(self, self.meter.read)
+            now = clock.now()
+            status = caller(self, self.meter.status) if now.monotonic >= self.next_status else None
+        except DeviceLostError as error:
+            self.failed(str(error), clock.monotonic(), lock)
+            return
+        took = now.monotonic - before
+        with lock:
+            self.track.took(took)
+            if took > MAX_AGE_SECONDS:  # nobody knows what time it is of
+                self.next_read = now.monotonic
+                return
+            self.track.advance(reading, now, rules.charges())
+            if status is not None:
+                self.track.observe(status, now)
+            until_tick = self.track.energy.next_move()
+            lowest = self.track.power.extremes()[0]
+        self.rest.drew(reading.power_watts, lowest)
+        if status is not None:
+            ratio = status.utilization_ratio if self.device.kind is DeviceKind.GPU else None
+            self.rest.utilized(ratio, now.monotonic)
+        self._plan(now, rules, until_tick, had_status=status is not None)
+        if self.lost:
+            _LOG.warning("%s is back", self.device.uuid)
+            self.lost = False
+
+    def failed(self, why: str, time: float, lock: threading.Lock, outcome: str = "lost") -> None:
+        """Withdraw the device's figures; ``why`` is logged when it was well before."""
+        with lock:
+            self.track.lost(outcome)
+        self.next_read = time + RETRY_SECONDS
+        self.next_status = 0.0
+        if not self.lost:
+            _LOG.warning("lost a device, its series are withdrawn: %s", why)
+            self.lost = True
+
+    def _plan(self, now: Moment, rules: Rules, until_tick: float | None, *, had_status: bool) -> None:
+        resting = self.rest.resting(now.monotonic)
+        wait = rules.pace.until_next(
+            resting=resting,
+            attended=rules.attended(self.device),
+            until_tick=None if until_tick is None else until_tick - now.monotonic,
+        )
+        # The grid of due times is kept; what was missed (a suspended process) is skipped, not caught up.
+        late = now.monotonic - self.next_read
+        self.next_read = self.next_read + wait if late < wait else now.monotonic + wait
+        if had_status:
+            self.next_status = now.monotonic + (RESTING_STATUS_SECONDS if resting else STATUS_SECONDS)
+
+
+class Caller:
+    """Makes a driver's call. This one just does; a watched one notes who waits for what."""
+
+    def __call__(self, seat: Seat, call: Call[T]) -> T:
+        """Return what the call returns."""
+        return call(seat.device)

@@ -1,0 +1,155 @@
+"""The threads around the seats: one that reads all healthy devices, and one that watches it.
+
+A driver's call that hangs can be neither cancelled nor killed inside the process. So a reader whose call takes too long
+is given up with the one device that it waits for, and another one reads the rest: a hang costs its own GPU only. When
+the call returns after all, the reader gives the device back and ends. A whole process that was suspended is no hang.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from perjoule_exporter.clock import Clock
+from perjoule_exporter.seat import Call, Caller, Rules, Seat, Seats
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ABANDON_SECONDS = 0.25
+"""A reader whose call takes longer is given up."""
+
+HUNG_SECONDS = 0.75
+"""A device whose call takes longer is withdrawn. Slower than that is a hang; between the two it is only slow."""
+
+_WATCH_SECONDS = 0.05
+_TOGETHER_SECONDS = 0.001  # devices that are due within this are read in one go
+
+
+class Reader(Caller):
+    """A thread that reads every device that is due and not stuck, until it is stopped or given up."""
+
+    def __init__(self, seats: Seats, clock: Clock, rules: Callable[[], Rules], failed: Callable[[], None]) -> None:
+        self._seats = seats
+        self._clock = clock
+        self._rules = rules
+        self._failed = failed
+        self._hand = threading.Lock()  # around the change of hands between reader and watchdog
+        self._call: tuple[Seat, float] | None = None
+        self._given_up = False
+        self.ended = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """Stop the thread and return whether it ended in time."""
+        self._stop.set()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def __call__(self, seat: Seat, call: Call[T]) -> T:
+        """Make a call in sight of the watchdog."""
+        self._call = (seat, self._clock.monotonic())
+        try:
+            return call(seat.device)
+        finally:
+            with self._hand:
+                self._call = None
+
+    def sample(self) -> float:
+        """Read what is due, once, and return the monotonic time of the next reading."""
+        rules = self._rules()
+        soon = self._clock.monotonic() + _TOGETHER_SECONDS
+        for seat in self._seats.all:
+            if seat.next_read <= soon and not seat.stuck:
+                seat.read(self._clock, self._seats.lock, rules, self)
+                if self._given_up:
+                    seat.stuck = False
+                    self.ended = True
+                    break
+        return min((seat.next_read for seat in self._seats.all if not seat.stuck), default=soon + _WATCH_SECONDS)
+
+    def waits_since(self) -> tuple[Seat, float] | None:
+        """Return the device whose call has not returned, and since when."""
+        return self._call
+
+    def give_up(self, call: tuple[Seat, float]) -> bool:
+        """Leave the device of this call to the thread that waits for it; False when the call has just returned."""
+        with self._hand:
+            if self._call is not call:
+                return False
+            self._given_up = True
+            call[0].stuck = True
+            return True
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set() and not self._given_up:
+                due = self.sample()
+                # A device that discovery adds must not wait long for a reader that sleeps.
+                self._stop.wait(max(0.0, min(due - self._clock.monotonic(), _WATCH_SECONDS)))
+        except Exception:  # noqa: BLE001 (the thread's edge: a fault of ours must end the program, not freeze its figures)
+            _LOG.exception("sampling failed")
+            self._failed()
+
+
+class Watchdog:
+    """Keeps one reader going, whatever the drivers do."""
+
+    def __init__(self, seats: Seats, clock: Clock, make_reader: Callable[[], Reader]) -> None:
+        self._seats = seats
+        self._clock = clock
+        self._make_reader = make_reader
+        self._reader = make_reader()
+        self._hanging: list[Reader] = []
+        self._looked_at = clock.monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Start reading and watching."""
+        self._reader.start()
+        self._thread.start()
+
+    def stop(self, timeout: float = 0.5) -> bool:
+        """Stop both; return whether no thread is left in a driver."""
+        self._stop.set()
+        self._thread.join()
+        return self._reader.stop(timeout) and not self._hanging
+
+    @property
+    def alive(self) -> bool:
+        """Whether a thread watches."""
+        return self._thread.is_alive()
+
+    def look(self) -> None:
+        """Give up a reader that hangs, and withdraw devices that have hung for long."""
+        now = self._clock.monotonic()
+        suspended = now - self._looked_at > ABANDON_SECONDS
+        self._looked_at = now
+        if suspended:  # all of us were: what a reader waits for began before, and may return at once
+            return
+        call = self._reader.waits_since()
+        if call is not None and now - call[1] > ABANDON_SECONDS and self._reader.give_up(call):
+            _LOG.warning("%s is slow to answer: the others are read without it", call[0].device.uuid)
+            self._hanging.append(self._reader)
+            self._reader = self._make_reader()
+            self._reader.start()
+        self._withdraw(now)
+
+    def _withdraw(self, now: float) -> None:
+        self._hanging = [reader for reader in self._hanging if not reader.ended]
+        for reader in self._hanging:
+            call = reader.waits_since()
+            if call is not None and now - call[1] > HUNG_SECONDS and not call[0].lost:
+                why = f"{call[0].device.uuid}: a call of its driver does not return"
+                call[0].failed(why, now, self._seats.lock, outcome="hung")
+
+    def _run(self) -> None:
+        while not self._stop.wait(_WATCH_SECONDS):
+            self.look()
