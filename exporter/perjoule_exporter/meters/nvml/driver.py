@@ -1,0 +1,260 @@
+"""The border to NVML: the only file that imports pynvml, and where its errors become ours.
+
+Three kinds of answers are told apart, by error code and not by architecture: never (the call is not made again in this
+session), not now (the value is absent), and everything else, which means that the GPU is lost. The fast call, field
+values, goes past the binding's Python with one array that is kept: it is made forty times a second for each GPU.
+"""
+
+import ctypes
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any
+
+import pynvml
+
+from perjoule.errors import DeviceLostError, NoMeterError
+from perjoule_exporter.meters.nvml.gate import Gate
+
+_NEVER = frozenset({pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND})
+"""Answers that will not change while this session lasts and MIG stays as it is."""
+
+_NOT_NOW = frozenset(
+    {
+        pynvml.NVML_SUCCESS,  # raised by the binding where a list is empty
+        pynvml.NVML_ERROR_INVALID_ARGUMENT,  # an older driver does not know the field, the scope or the clock
+        pynvml.NVML_ERROR_NO_PERMISSION,
+        pynvml.NVML_ERROR_NOT_FOUND,
+        pynvml.NVML_ERROR_INSUFFICIENT_SIZE,  # a list that grew between two calls
+        pynvml.NVML_ERROR_TIMEOUT,
+        pynvml.NVML_ERROR_IN_USE,
+        pynvml.NVML_ERROR_MEMORY,
+        pynvml.NVML_ERROR_NO_DATA,
+        pynvml.NVML_ERROR_INSUFFICIENT_RESOURCES,
+        pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH,
+        pynvml.NVML_ERROR_DEPRECATED,
+        pynvml.NVML_ERROR_NOT_READY,
+    }
+)
+"""Answers after which the value is absent and the device is still there. Any other error means that it is lost."""
+
+
+class Handle:
+    """One GPU, or slice of one, as this session of NVML knows it. ``name`` says in errors which one it is."""
+
+    def __init__(self, raw: Any, name: str) -> None:
+        self.raw = raw
+        self.name = name
+        self._absent: set[tuple[str, object]] = set()
+
+    def ask(self, call: str, *arguments: Any, which: object = None) -> Any:
+        """Return what the call of the binding answers for this GPU; None where it has no answer.
+
+        ``which`` tells apart what the call may have an answer for and what not: a clock's domain.
+
+        Raises:
+            DeviceLostError: the GPU does not answer.
+        """
+        if (call, which) in self._absent:
+            return None
+        try:
+            return getattr(pynvml, call)(self.raw, *arguments)
+        except pynvml.NVMLError as error:
+            if error.value in _NEVER:
+                self._absent.add((call, which))
+            elif error.value not in _NOT_NOW:
+                raise self.lost(error) from error
+        except AttributeError:  # a binding older than the call
+            self._absent.add((call, which))
+        return None
+
+    def samples(self, kind: int, since: int) -> list[tuple[int, int]]:
+        """Return (timestamp in µs, value) of the samples that the driver took by itself after a timestamp.
+
+        Raises:
+            DeviceLostError: the GPU does not answer.
+        """
+        answer = self.ask("nvmlDeviceGetSamples", kind, since)
+        if answer is None:
+            return []
+        member = _MEMBERS.get(answer[0], "ullVal")
+        return [(int(sample.timeStamp), int(getattr(sample.sampleValue, member))) for sample in answer[1]]
+
+    def has(self, call: str) -> bool:
+        """Whether the call was not refused for good."""
+        return (call, None) not in self._absent
+
+    def text(self, call: str) -> str:
+        """Return a string, empty where there is none."""
+        return _text(self.ask(call))
+
+    def pci_bus_id(self) -> str:
+        """Return the PCI address, empty where there is none."""
+        pci = self.ask("nvmlDeviceGetPciInfo")
+        return "" if pci is None else _text(pci.busId)
+
+    def forget(self) -> None:
+        """Make all calls again that were refused for good: something changed that they may depend on."""
+        self._absent.clear()
+
+    def lost(self, error: Exception) -> DeviceLostError:
+        """Return the error that says that this GPU is gone."""
+        return DeviceLostError(f"{self.name}: {error}")
+
+
+Field = tuple[int, int]
+"""A field of NVML and its scope."""
+
+
+class Fields:
+    """Some fields of one GPU, read in one call into one array that is kept."""
+
+    def __init__(self, handle: Handle, fields: Sequence[Field]) -> None:
+        self._handle = handle
+        array = (pynvml.c_nvmlFieldValue_t * len(fields))()
+        for entry, (field, scope) in zip(array, fields, strict=True):
+            entry.fieldId, entry.scopeId = field, scope
+        self._array = array
+        self._arguments = (handle.raw, ctypes.c_int(len(fields)), ctypes.byref(array))
+        # nvmlFieldValue_t: field, scope, timestamp, latency, value type, result, value.
+        self._layout = struct.Struct("=" + "8xq8xIIQ" * len(fields))
+        self._call = getattr(pynvml.nvmlLib, "nvmlDeviceGetFieldValues", None)  # None in a driver that is too old
+
+    def read(self) -> list[tuple[int, int] | None]:
+        """Return (value, timestamp in µs) of each field, None for those that the driver has not got.
+
+        Raises:
+            DeviceLostError: the GPU does not answer.
+        """
+        code = self._call(*self._arguments) if self._call is not None else pynvml.NVML_ERROR_FUNCTION_NOT_FOUND
+        if code:
+            self._check(code)
+            return [None] * len(self._array)
+        answers: list[tuple[int, int] | None] = []
+        words = iter(self._layout.unpack_from(self._array))
+        for stamp, kind, result, raw in zip(words, words, words, words, strict=True):
+            if result:
+                self._check(result)
+                answers.append(None)
+            else:
+                answers.append((_decoded(kind, raw), stamp))
+        return answers
+
+    def _check(self, code: int) -> None:
+        if code not in _NEVER and code not in _NOT_NOW:
+            raise self._handle.lost(pynvml.NVMLError(code))
+
+
+class Session:
+    """NVML between an init and a shutdown. ``number`` changes with each: handles of an earlier one are of no use.
+
+    The GPUs of a session are those that were there when it began, and a GPU that was lost stays lost. ``took`` is how
+    long the last beginning kept all others out, in seconds.
+    """
+
+    def __init__(self) -> None:
+        """Load the driver's library and begin.
+
+        Raises:
+            NoMeterError: no driver, or one that does not match its library.
+        """
+        self.gate = Gate()
+        self.number = 0
+        self.took = 0.0
+        try:
+            self._begin()
+        except pynvml.NVMLError_LibraryNotFound as error:
+            raise NoMeterError("no NVIDIA driver: libnvidia-ml.so.1 was not found") from error
+        except pynvml.NVMLError as error:
+            raise NoMeterError(f"the NVIDIA driver does not answer: {error}") from error
+
+    def renew(self) -> bool:
+        """End and begin again, unless somebody is inside a call. Returns whether it was done.
+
+        Raises:
+            DeviceLostError: it has ended, and could not begin again.
+        """
+        with self.gate.alone() as alone:
+            if not alone:
+                return False
+            began = time.monotonic()
+            try:
+                self.close()
+                self._begin()
+                self.took = time.monotonic() - began
+            except pynvml.NVMLError as error:
+                raise DeviceLostError(f"the NVIDIA driver does not answer: {error}") from error
+        return True
+
+    def driver_version(self) -> str:
+        """Return the version of the driver."""
+        return _text(_system("nvmlSystemGetDriverVersion"))
+
+    def count(self) -> int:
+        """Return how many GPUs there are."""
+        return int(_system("nvmlDeviceGetCount"))
+
+    def by_index(self, index: int) -> Handle:
+        """Return a GPU by its number.
+
+        Raises:
+            DeviceLostError: it does not answer.
+        """
+        return _found("nvmlDeviceGetHandleByIndex", index, f"GPU {index}")
+
+    def by_uuid(self, uuid: str) -> Handle:
+        """Return a GPU by its uuid.
+
+        Raises:
+            DeviceLostError: it does not answer.
+        """
+        return _found("nvmlDeviceGetHandleByUUID", uuid, uuid)
+
+    def close(self) -> None:
+        """End."""
+        with suppress(pynvml.NVMLError):  # a driver that is gone cannot be given back
+            pynvml.nvmlShutdown()
+
+    def _begin(self) -> None:
+        began = time.monotonic()
+        self.number += 1
+        pynvml.nvmlInit()
+        self.took = time.monotonic() - began
+
+
+def _system(call: str) -> Any:
+    try:
+        return getattr(pynvml, call)()
+    except pynvml.NVMLError as error:
+        raise DeviceLostError(f"the NVIDIA driver does not answer: {error}") from error
+
+
+def _found(call: str, key: object, name: str) -> Handle:
+    try:
+        return Handle(getattr(pynvml, call)(key), name)
+    except pynvml.NVMLError as error:
+        raise DeviceLostError(f"{name}: {error}") from error
+
+
+_MEMBERS = MappingProxyType({0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"})
+"""The binding's member of a value of each ``nvmlValueType_t``."""
+
+_KINDS = MappingProxyType({0: "=d", 1: "=I", 2: "=Q", 3: "=Q", 4: "=q", 5: "=i", 6: "=H"})
+"""How a value of each ``nvmlValueType_t`` lies in the first of its eight bytes."""
+
+
+def _decoded(kind: int, raw: int) -> int:
+    """Return the integer in a value of NVML, of which ``raw`` is all eight bytes."""
+    if kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG:
+        return raw
+    return int(struct.unpack_from(_KINDS.get(kind, "=Q"), raw.to_bytes(8, sys.byteorder))[0])
+
+
+def _text(answer: Any) -> str:
+    """Return a string of NVML, which old bindings give as bytes; unknown is empty."""
+    if answer is None:
+        return ""
+    return answer.decode("utf-8", "replace") if isinstance(answer, bytes) else str(answer)

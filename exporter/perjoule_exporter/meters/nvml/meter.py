@@ -1,0 +1,183 @@
+"""Every GPU that NVML lists, and those that come later.
+
+NVML shows a process the GPUs that were there at its init. New ones are not seen, and one that was lost stays lost,
+until it is shut down and initialised again. That makes all handles void, keeps every reader out meanwhile, and must not
+happen while a thread hangs in a call. So it is done only for a reason, which ``devices`` looks for: the kernel's driver
+has other GPUs than at the init, a GPU is lost, or the kernel does not tell. And it is done so seldom that it takes a
+thousandth of the time at most, and never while a call is under way. Readers find their GPU again by its uuid.
+
+What that cannot do: while one GPU's driver hangs, no other GPU is found; and where persistence mode is off and nobody
+else uses a GPU, its driver unloads for that moment, so that its counter starts again at 0 (a reset as any other).
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from perjoule.errors import DeviceLostError, NoMeterError
+from perjoule_exporter.clock import Clock
+from perjoule_exporter.meters import Device, ProcessUse, Reading, Status
+from perjoule_exporter.meters.nvml.board import INTEGRATED, LOST, Board, Identity
+from perjoule_exporter.meters.nvml.driver import Handle, Session
+from perjoule_exporter.meters.nvml.kernel import FOLDERS, bound_gpus
+
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_RENEW_SECONDS = 2.0
+_RENEW_SHARE = 0.001  # of the time
+
+_SETTLE_SECONDS = 0.5
+"""How long a counter at 0 may take to move. Right after the driver was loaded it is at 0, for a tick."""
+
+_SETTLE_PAUSE = 0.02
+
+
+class NvmlMeter:
+    """The GPUs of the NVIDIA driver. Reads of different GPUs may run in different threads, and beside ``devices``."""
+
+    def __init__(
+        self, clock: Clock, folders: tuple[Path, ...] = FOLDERS, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        """Load the driver's library and enumerate. ``folders`` are where the kernel lists its GPUs.
+
+        Raises:
+            NoMeterError: no driver, a driver that does not match its library, or no GPU that answers.
+        """
+        self._clock = clock
+        self._folders = folders
+        self._sleep = sleep
+        self._boards: dict[str, Board] = {}
+        self._listed: list[Board] = []
+        self._left_out: set[int] = set()
+        self._bound = bound_gpus(folders)
+        self._wanted = False
+        self._session = Session()
+        self._began = clock.monotonic()
+        try:
+            self._enumerate()
+        except DeviceLostError as error:
+            self.close()
+            raise NoMeterError(str(error)) from error
+        if not self._listed:
+            self.close()
+            raise NoMeterError("the NVIDIA driver is loaded but lists no GPU that answers")
+
+    def devices(self) -> list[Device]:
+        """Return the GPUs that are there and answer, in NVML's order.
+
+        Raises:
+            DeviceLostError: the driver does not answer.
+        """
+        if self._stale() and self._renewed():
+            self._enumerate()
+        return [board.device() for board in self._listed if not board.lost]
+
+    def read(self, device: Device) -> Reading:
+        """Read energy and power of one GPU.
+
+        Raises:
+            DeviceLostError: it does not answer.
+        """
+        return self._asked(device, Board.read)
+
+    def status(self, device: Device) -> Status:
+        """Read limit, clocks, memory, temperature and throttling of one GPU.
+
+        Raises:
+            DeviceLostError: it does not answer.
+        """
+        return self._asked(device, Board.status)
+
+    def processes(self, device: Device) -> tuple[ProcessUse, ...] | None:
+        """Read who has used one GPU since the last call; None where the driver does not tell.
+
+        Raises:
+            DeviceLostError: it does not answer.
+        """
+        return self._asked(device, Board.processes)
+
+    def close(self) -> None:
+        """Give the driver back, unless a thread hangs in it: then the end of the process does."""
+        with self._session.gate.alone() as alone:
+            if alone:
+                self._session.close()
+
+    def _asked(self, device: Device, question: Callable[[Board], T]) -> T:
+        board = self._boards.get(device.uuid)
+        if board is None:
+            raise DeviceLostError(f"{device.uuid}: never seen")
+        with self._session.gate:
+            try:
+                if board.session != self._session.number:
+                    board.attach(self._session.by_uuid(device.uuid), self._session.number)
+                return question(board)
+            except DeviceLostError:
+                # The handle is of no use any more: if the GPU comes back it is looked up by its uuid.
+                board.session = LOST
+                raise
+
+    def _stale(self) -> bool:
+        age = self._clock.monotonic() - self._began
+        if age < max(_RENEW_SECONDS, self._session.took / _RENEW_SHARE):
+            return False
+        bound = bound_gpus(self._folders)
+        if bound is None or bound != self._bound:
+            return True
+        return self._wanted or bool(self._left_out) or any(board.lost for board in self._listed)
+
+    def _renewed(self) -> bool:
+        bound = bound_gpus(self._folders)
+        self._wanted = True
+        self._began = self._clock.monotonic()
+        if not self._session.renew():
+            return False
+        self._bound, self._wanted = bound, False
+        return True
+
+    def _enumerate(self) -> None:
+        driver = self._session.driver_version()
+        found: list[Board] = []
+        left_out: dict[int, DeviceLostError] = {}
+        with self._session.gate:
+            for index in range(self._session.count()):
+                try:
+                    found.append(self._board(self._session.by_index(index), index, driver))
+                except DeviceLostError as error:  # it has no name to publish it under, the others have
+                    left_out[index] = error
+        for index in left_out.keys() - self._left_out:
+            _LOG.warning("a GPU does not answer and is left out: %s", left_out[index])
+        self._left_out = set(left_out)
+        self._settle([board for board in found if not board.method])
+        self._listed = [board for board in found if board.method]
+        self._wanted = len(self._listed) < len(found)  # one was lost before it was known what it is
+        self._boards |= {board.identity.uuid: board for board in self._listed}
+
+    def _board(self, handle: Handle, index: int, driver: str) -> Board:
+        """Return the board of a handle. A known one finds its handle itself, in its own reader's thread."""
+        uuid = handle.text("nvmlDeviceGetUUID")
+        board = self._boards.get(uuid)
+        if board is None:
+            identity = Identity(uuid, index, driver, handle.text("nvmlDeviceGetName"), handle.pci_bus_id())
+            handle.name = uuid
+            board = Board(identity, self._clock)
+            board.attach(handle, self._session.number)
+        else:
+            board.found(index, driver)
+        return board
+
+    def _settle(self, boards: Iterable[Board]) -> None:
+        """Find out of new boards whether they count energy, waiting a little for counters that are at 0."""
+        undecided = list(boards)
+        for _ in range(round(_SETTLE_SECONDS / _SETTLE_PAUSE)):
+            with self._session.gate:
+                undecided = [board for board in undecided if not board.settled()]
+            if not undecided:
+                return
+            self._sleep(_SETTLE_PAUSE)
+        for board in undecided:
+            _LOG.warning("the energy counter of %s stays at 0: its power is integrated", board.identity.uuid)
+            board.method = INTEGRATED
