@@ -38,7 +38,9 @@ class CacheFile:
         A file that makes no sense is set aside under another name, with a warning.
         """
         try:
-            if not self._path.exists():
+            if not self._path.is_file():
+                if self._path.exists():
+                    self._warn("is no file")
                 return None
             with self._path.open("rb") as file:
                 content = file.read(_MOST_BYTES)

@@ -16,7 +16,7 @@ from perjoule_exporter.clock import Clock, Moment
 from perjoule_exporter.intensity.ask import Asker, Fetch
 from perjoule_exporter.intensity.cache import CacheFile
 from perjoule_exporter.intensity.fetch import Http
-from perjoule_exporter.intensity.force import Held, fallback_for, in_force
+from perjoule_exporter.intensity.force import Held, fallback_for, in_force, until_next
 from perjoule_exporter.intensity.poll import Poller
 from perjoule_exporter.intensity.settings import CarbonSettings, Source, checked, source_of, span
 from perjoule_exporter.intensity.value import AVERAGE, Basis, Intensity, yearly
@@ -155,7 +155,7 @@ class Carbon:
             (source.provider.title, _meanwhile(self._state)),
         )
         self._poller = poller
-        poller.start(_first_delay(self._state.live, source, now))
+        poller.start(until_next(self._state.live, now, source.interval_seconds, source.max_age_seconds))
 
     def _stop(self) -> None:
         if self._poller is not None:
@@ -186,13 +186,6 @@ def _same_source(old: Source | None, new: Source | None) -> bool:
         return source.provider.name, source.zone, source.region, source.base_url
 
     return old is not None and new is not None and asked(old) == asked(new)
-
-
-def _first_delay(live: Held | None, source: Source, now: Moment) -> float:
-    """Return the rest of the interval since the value was fetched; 0 without one, or when it is too old to serve."""
-    if in_force(live, None, now, source.max_age_seconds) is None or live is None:
-        return 0.0
-    return max(0.0, source.interval_seconds - max(0.0, now.monotonic - live.fetched.monotonic))
 
 
 def _meanwhile(state: _State) -> str:

@@ -83,6 +83,8 @@ class Http:
                 raise IntensityError("answered with more than 1 MiB")
             if self._monotonic() > end:
                 raise IntensityError(f"answered too slowly: not done after {self._total:g} s")
+        if reply.length:  # what was announced and did not come
+            raise IntensityError("broke off its answer")
         return bytes(body)
 
     def _refusal(self, status: int, headers: Message) -> IntensityError:

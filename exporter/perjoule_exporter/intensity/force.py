@@ -35,6 +35,16 @@ def in_force(live: Held | None, fallback: Intensity | None, now: Moment, max_age
     return fallback
 
 
+def until_next(live: Held | None, now: Moment, interval_seconds: float, max_age_seconds: float) -> float:
+    """Return the seconds to the next question after a start with ``live`` from the cache: the rest of its interval.
+
+    0 without a value, or with one that is too old to serve.
+    """
+    if live is None or age_seconds(live, now) > max_age_seconds:
+        return 0.0
+    return max(0.0, interval_seconds - max(0.0, now.monotonic - live.fetched.monotonic))
+
+
 def fallback_for(basis: Basis, average: Intensity | None) -> Intensity | None:
     """Return what may stand in for a live value of ``basis``.
 
