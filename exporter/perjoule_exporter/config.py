@@ -19,6 +19,7 @@ from perjoule_exporter.embodied import Embodied
 from perjoule_exporter.flags import AUTO, parser
 from perjoule_exporter.intensity import Factors
 from perjoule_exporter.meters.estimate import EstimateSettings
+from perjoule_exporter.meters.replay import ReplaySettings
 from perjoule_exporter.pace import Pace
 
 _SHORTEST_INTERVAL, _LONGEST_INTERVAL = 0.001, 0.5  # a reading must come well within the second that it stays fresh
@@ -34,7 +35,9 @@ class Config:
     factors: Factors
     embodied: Embodied | None
     estimate: EstimateSettings
+    simulated_script: Path | None
     simulated_truth: Path | None
+    replay: ReplaySettings | None
     state_file: Path | None
     pace: Pace
     log_level: str
@@ -46,7 +49,9 @@ NEEDS_RESTART = {
     "address": "--web.listen-address",
     "telemetry_path": "--web.telemetry-path",
     "estimate": "--estimate.*",
+    "simulated_script": "--simulated.script",
     "simulated_truth": "--simulated.truth",
+    "replay": "--replay.*",
     "state_file": "--state.file",
 }
 """Settings that a running exporter cannot change, by the flags that they come from."""
@@ -66,7 +71,9 @@ def parse(argv: Sequence[str] | None) -> Config:
         factors=Factors(static_intensity(given.zone) if given.zone is not None else None, _pue(given.pue)),
         embodied=_embodied(given),
         estimate=EstimateSettings(given.idle_watts, given.max_watts),
+        simulated_script=given.simulated_script,
         simulated_truth=given.truth,
+        replay=_replay(given),
         state_file=given.state_file,
         pace=Pace(
             _interval("--sampling.interval", given.interval), _interval("--sampling.idle-interval", given.idle_interval)
@@ -103,6 +110,14 @@ def _embodied(given: argparse.Namespace) -> Embodied | None:
     return None if given.embodied_kg is None else Embodied(given.embodied_kg, given.embodied_years)
 
 
+def _replay(given: argparse.Namespace) -> ReplaySettings | None:
+    if given.replay_file is not None:
+        return ReplaySettings(given.replay_file, given.replay_speed, loop=given.replay_loop)
+    if given.replay_loop or given.replay_speed != 1:
+        raise UsageError("--replay.speed and --replay.loop need --replay.file")
+    return None
+
+
 def _interval(flag: str, text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", text.strip())
     seconds = float(match.group(1)) * {"ms": 1e-3, "s": 1.0}[match.group(2)] if match else 0.0
@@ -112,7 +127,10 @@ def _interval(flag: str, text: str) -> float:
 
 
 def _check_together(config: Config) -> None:
-    if config.simulated_truth is not None and "simulated" not in config.meters:
-        raise UsageError("--simulated.truth needs --meter simulated")
+    for flag, value in (("truth", config.simulated_truth), ("script", config.simulated_script)):
+        if value is not None and "simulated" not in config.meters:
+            raise UsageError(f"--simulated.{flag} needs --meter simulated")
+    if (config.replay is None) == ("replay" in config.meters):
+        raise UsageError("--meter replay and --replay.file need each other")
     if config.estimate != EstimateSettings() and not {"estimate", AUTO} & set(config.meters):
         raise UsageError("--estimate.idle-watts and --estimate.max-watts need --meter estimate")

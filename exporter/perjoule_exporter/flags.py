@@ -12,10 +12,11 @@ from perjoule import __version__
 from perjoule.errors import UsageError
 from perjoule_exporter.logs import FORMATS, LEVELS
 from perjoule_exporter.meters.estimate import IDLE_WATTS_PER_THREAD, MAX_WATTS_PER_THREAD
+from perjoule_exporter.meters.replay import FASTEST, SLOWEST
 
 PROGRAM = "gpu-energy-exporter"
 AUTO = "auto"
-METERS = ("nvml", "estimate", "simulated")
+METERS = ("nvml", "estimate", "simulated", "replay")
 
 _EXAMPLES = """examples:
   gpu-energy-exporter                                        what this machine has, on 127.0.0.1:10101
@@ -52,6 +53,7 @@ def parser() -> Parser:
         help='TOML file of these same settings, such as carbon.zone = "FRA"; flags win; read again on SIGHUP',
     )
     _add_meters(made.add_argument_group("energy"))
+    _add_unreal_meters(made.add_argument_group("simulation and replay"))
     _add_factors(made.add_argument_group("carbon"))
     _add_web(made.add_argument_group("web"))
     _add_logs(made.add_argument_group("logs"))
@@ -106,13 +108,40 @@ def _add_meters(group: Group) -> None:
         type=float,
         help=f"CPU power of the whole machine at full load (default: {MAX_WATTS_PER_THREAD} W per hardware thread)",
     )
+
+
+def _add_unreal_meters(group: Group) -> None:
+    add = group.add_argument
+    add(
+        "--simulated.script",
+        dest="simulated_script",
+        metavar="FILE",
+        type=Path,
+        help="TOML file of the GPUs to simulate and what happens to them (default: one that follows the CPUs' load)",
+    )
     add(
         "--simulated.truth",
         dest="truth",
         metavar="FILE",
         type=Path,
-        help="write the true joules of every tick of the simulated GPU there, as JSON lines",
+        help="write the true joules of every tick of the simulated GPUs there, as JSON lines",
     )
+    add(
+        "--replay.file",
+        dest="replay_file",
+        metavar="TRACE",
+        type=Path,
+        help="recording to replay, made by python -m perjoule_exporter.record",
+    )
+    add(
+        "--replay.speed",
+        dest="replay_speed",
+        metavar="FACTOR",
+        type=float,
+        default=1.0,
+        help=f"how much faster than recorded, {SLOWEST:g} to {FASTEST:g} (default: %(default)g)",
+    )
+    add("--replay.loop", dest="replay_loop", action="store_true", help="begin again at the end, counters going on")
 
 
 def _add_factors(group: Group) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
 from types import MappingProxyType
 
-from perjoule.errors import NoMeterError, PerjouleError
+from perjoule.errors import NoMeterError, PerjouleError, UsageError
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.config import Config
 from perjoule_exporter.flags import AUTO
 from perjoule_exporter.meters import Meter
 from perjoule_exporter.meters.estimate import EstimateMeter
-from perjoule_exporter.meters.simulated import DEFAULT, NodeLoad, SimulatedMeter, TruthFile
+from perjoule_exporter.meters.replay import ReplayMeter
+from perjoule_exporter.meters.simulated import DEFAULT, NodeLoad, SimulatedMeter, TruthFile, load_script
 
 _LOG = logging.getLogger(__name__)
 
@@ -82,10 +83,17 @@ def _open_estimate(config: Config, clock: Clock) -> Meter:
 
 
 def _open_simulated(config: Config, clock: Clock) -> Meter:
+    script = load_script(config.simulated_script) if config.simulated_script is not None else DEFAULT
     truth = TruthFile(config.simulated_truth) if config.simulated_truth is not None else None
-    return SimulatedMeter(DEFAULT, clock, NodeLoad(), truth)
+    return SimulatedMeter(script, clock, NodeLoad() if script.follows_node else None, truth)
+
+
+def _open_replay(config: Config, clock: Clock) -> Meter:
+    if config.replay is None:
+        raise UsageError("--meter replay needs --replay.file")
+    return ReplayMeter(config.replay, clock)
 
 
 METERS: Mapping[str, Callable[[Config, Clock], Meter]] = MappingProxyType(
-    {"nvml": _open_nvml, "estimate": _open_estimate, "simulated": _open_simulated}
+    {"nvml": _open_nvml, "estimate": _open_estimate, "simulated": _open_simulated, "replay": _open_replay}
 )

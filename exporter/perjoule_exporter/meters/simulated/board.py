@@ -96,13 +96,22 @@ class Board:
         joules = joules * sensor.gain + events.jumped(since if reset is not None else -math.inf, time)
         return max(0, round((joules + (sensor.start_joules if reset is None else 0.0)) * MICRO))
 
-    def instant_watts(self, time: float) -> float:
-        """Return the sensor's instant power of the tick that ended at ``time``."""
+    def instant_watts(self, time: float) -> float | None:
+        """Return the sensor's instant power of the tick that ended at ``time``; None before the first."""
+        if time <= 0 or "power" in self.gpu.unsupported:
+            return None
         return self._mean_watts(time - self.gpu.sensor.instant_seconds, time)
 
-    def average_watts(self, time: float) -> float:
+    def average_watts(self, time: float) -> float | None:
         """Return the sensor's average power at ``time``, over less than its window only at the start."""
+        if time <= 0 or "average_power" in self.gpu.unsupported:
+            return None
         return self._mean_watts(max(0.0, time - self.gpu.sensor.average_seconds), time)
+
+    def told_watts(self, time: float) -> float | None:
+        """Return the better of the two powers that the sensor tells."""
+        instant = self.instant_watts(time)
+        return instant if instant is not None else self.average_watts(time)
 
     def status(self, time: float, tick: float) -> Status:
         """Return the slow values at ``time``; utilisation follows the power of the tick that ended at ``tick``."""

@@ -76,6 +76,10 @@ class Events:
     hangs: tuple[Window, ...] = ()
     absent: tuple[Window, ...] = ()
 
+    def answers(self, time: float) -> bool:
+        """Tell whether a call that is made at ``time`` is answered at once."""
+        return not any_holds((*self.lost, *self.hangs, *self.absent), time)
+
     def last_reset(self, time: float) -> float | None:
         """Return when the counter last went back to 0, ``time`` itself included."""
         return max((at for reset in self.resets if (at := reset.last(time)) is not None), default=None)

@@ -13,6 +13,7 @@ from itertools import chain
 from perjoule.errors import DeviceLostError
 from perjoule_exporter.clock import Clock, Moment
 from perjoule_exporter.meters import MICRO, Device, ProcessUse, Reading, Status
+from perjoule_exporter.meters.integral import PowerIntegral
 from perjoule_exporter.meters.simulated.board import Board, Gpu
 from perjoule_exporter.meters.simulated.curve import Driven, Load, Utilization
 from perjoule_exporter.meters.simulated.events import any_holds
@@ -42,6 +43,7 @@ class _Seat:
     newest: Tick  # readable or not
     coming: deque[_Stamped] = field(default_factory=deque)
     processes_at: float | None = None
+    integral: PowerIntegral | None = None  # where the board has no counter
 
     def next_end(self) -> float:
         return (self.newest.number + 1) * self.board.gpu.sensor.tick_seconds
@@ -138,8 +140,7 @@ class SimulatedMeter:
         board, end = seat.board, seat.next_end()
         stamp = now.wall - (now.monotonic - self._start - end)
         seat.newest = _truth(seat, end, stamp)
-        counter = board.counter_microjoules(end)
-        seat.coming.append(_Stamped(end, stamp, counter, end + board.gpu.sensor.delay_seconds))
+        seat.coming.append(_Stamped(end, stamp, _counted(seat, end), end + board.gpu.sensor.delay_seconds))
         if self._truth is not None:
             self._truth.write(seat.newest)
 
@@ -160,8 +161,26 @@ def _board(gpu: Gpu, load: Utilization | None) -> Board:
 
 
 def _seat(board: Board, now: Moment) -> _Seat:
-    start = _Stamped(0.0, now.wall, board.counter_microjoules(0.0), 0.0)
-    return _Seat(board, start, now.wall, Tick(board.gpu.device.uuid, 0, now.wall, now.wall, 0, 0))
+    counted = "energy" not in board.gpu.unsupported
+    return _Seat(
+        board=board,
+        readable=_Stamped(0.0, now.wall, board.counter_microjoules(0.0) if counted else 0, 0.0),
+        moved_at=now.wall,
+        newest=Tick(board.gpu.device.uuid, 0, now.wall, now.wall, 0, 0),
+        integral=None if counted else PowerIntegral(),
+    )
+
+
+def _counted(seat: _Seat, end: float) -> int:
+    """Return the microjoules that the tick which ended at ``end`` shows: the counter's, or else power's integral."""
+    if seat.integral is None:
+        return seat.board.counter_microjoules(end)
+    watts = seat.board.told_watts(end)
+    if watts is None or not seat.board.gpu.events.answers(end):
+        seat.integral.break_off()  # nobody could read that power
+    else:
+        seat.integral.add(end, watts)
+    return seat.integral.microjoules
 
 
 def _truth(seat: _Seat, end: float, stamp: float) -> Tick:
@@ -180,14 +199,21 @@ def _truth(seat: _Seat, end: float, stamp: float) -> Tick:
 
 def _reading(seat: _Seat, time: float) -> Reading:
     board, tick = seat.board, seat.readable.time
-    reset = board.gpu.events.last_reset(time)
-    # A reset shows at once; the counter has not moved since until the first tick after it is readable.
-    is_reset = reset is not None and reset >= tick
-    values = {
-        "energy": ("energy_microjoules", 0 if is_reset else seat.readable.microjoules),
-        "energy_time": ("energy_time", None if is_reset else seat.moved_at),
-        "power": ("power_watts", board.instant_watts(tick) if tick > 0 else None),
-        "average_power": ("average_power_watts", board.average_watts(tick) if tick > 0 else None),
-    }
-    told = (pair for name, pair in values.items() if name not in board.gpu.unsupported)
-    return Reading(**dict(told))  # type: ignore[arg-type]  # each name has its own type
+    energy, moved_at = _energy(seat, time)
+    return Reading(
+        energy_microjoules=energy,
+        energy_time=None if "energy_time" in board.gpu.unsupported else moved_at,
+        power_watts=board.instant_watts(tick),
+        average_power_watts=board.average_watts(tick),
+    )
+
+
+def _energy(seat: _Seat, time: float) -> tuple[int | None, float | None]:
+    """Return the counter, and when it last moved. A reset shows at once, and then nothing has moved since."""
+    if seat.integral is not None:
+        known = seat.board.told_watts(seat.readable.time) is not None
+        return (seat.readable.microjoules, seat.moved_at) if known else (None, None)
+    reset = seat.board.gpu.events.last_reset(time)
+    if reset is not None and reset >= seat.readable.time:
+        return 0, None
+    return seat.readable.microjoules, seat.moved_at
