@@ -101,11 +101,13 @@ class _Server:
             if request is None:
                 return
             connection.waiting_since = None
+            protection = self.protection()
             if isinstance(request, HTTPStatus):
-                self._refuse(connection, request)
+                _refuse(connection, request, protection)
                 return
             last = not request.keep_alive or request.has_body
-            connection.send(self._message(self._answer(request), request, last=last))
+            answer = self._answer(request, protection)
+            connection.send(_message(answer, request, protection, last=last))
             connection.waiting_since = time.monotonic()
             if last:
                 connection.close(unread=request.has_body)
@@ -120,7 +122,7 @@ class _Server:
         if first != _TLS_HANDSHAKE:
             if first.isalpha():
                 connection.send(_PLAIN_TO_TLS)
-                connection.close(unread=True)
+            connection.close(unread=True)
             return False
         secured = connection.secure(tls.context)
         if tls.admits(secured.getpeercert()):
@@ -128,9 +130,9 @@ class _Server:
         _LOG.debug("a client's certificate has none of client_allowed_sans")
         return False
 
-    def _answer(self, request: Request) -> _Answer:
+    def _answer(self, request: Request, protection: Protection) -> _Answer:
         try:
-            users = self.protection().users
+            users = protection.users
             refusal = users.refusal(request.headers.get("authorization", "")) if users is not None else None
             if refusal is not None:
                 challenge = {"WWW-Authenticate": "Basic"} if refusal is HTTPStatus.UNAUTHORIZED else _NO_HEADERS
@@ -155,36 +157,34 @@ class _Server:
             case _:
                 return _text(HTTPStatus.NOT_FOUND, f"nothing here; metrics are at {site.telemetry_path}")
 
-    def _refuse(self, connection: Connection, status: HTTPStatus) -> None:
-        """Refuse what was no request that we take, in one plain line, and hear no more of it."""
-        allow = {"Allow": "GET, HEAD"} if status is HTTPStatus.METHOD_NOT_ALLOWED else _NO_HEADERS
-        connection.send(self._message(_text(status, status.phrase.lower(), allow), None, last=True))
-        connection.close(unread=True)
 
-    def _message(self, answer: _Answer, request: Request | None, *, last: bool) -> bytes:
-        """Return head and body in one piece: two would wait for each other's acknowledgement."""
-        body = answer.body
-        headers = {
-            "Content-Type": answer.content_type,
-            "Vary": "Accept, Accept-Encoding",
-            "X-Content-Type-Options": "nosniff",
-            "Server": "gpu-energy-exporter",
-            "Date": formatdate(usegmt=True),
-            **self.protection().headers,
-            **answer.headers,
-        }
-        if (
-            request is not None
-            and len(body) > _GZIP_BYTES
-            and _accepts_gzip(request.headers.get("accept-encoding", ""))
-        ):
-            body = gzip.compress(body, _GZIP_LEVEL)
-            headers["Content-Encoding"] = "gzip"
-        headers["Content-Length"] = str(len(body))
-        headers["Connection"] = "close" if last else "keep-alive"
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        head = f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n{lines}\r\n".encode("latin-1")
-        return head if request is not None and request.method == "HEAD" else head + body
+def _refuse(connection: Connection, status: HTTPStatus, protection: Protection) -> None:
+    """Refuse what was no request that we take, in one plain line, and hear no more of it."""
+    allow = {"Allow": "GET, HEAD"} if status is HTTPStatus.METHOD_NOT_ALLOWED else _NO_HEADERS
+    connection.send(_message(_text(status, status.phrase.lower(), allow), None, protection, last=True))
+    connection.close(unread=True)
+
+
+def _message(answer: _Answer, request: Request | None, protection: Protection, *, last: bool) -> bytes:
+    """Return head and body in one piece: two would wait for each other's acknowledgement."""
+    body = answer.body
+    headers = {
+        "Content-Type": answer.content_type,
+        "Vary": "Accept, Accept-Encoding",
+        "X-Content-Type-Options": "nosniff",
+        "Server": "gpu-energy-exporter",
+        "Date": formatdate(usegmt=True),
+        **protection.headers,
+        **answer.headers,
+    }
+    if request is not None and len(body) > _GZIP_BYTES and _accepts_gzip(request.headers.get("accept-encoding", "")):
+        body = gzip.compress(body, _GZIP_LEVEL)
+        headers["Content-Encoding"] = "gzip"
+    headers["Content-Length"] = str(len(body))
+    headers["Connection"] = "close" if last else "keep-alive"
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\n{lines}\r\n".encode("latin-1")
+    return head if request is not None and request.method == "HEAD" else head + body
 
 
 def _next_request(connection: Connection, patience: float) -> Request | HTTPStatus | None:
