@@ -21,7 +21,7 @@ ANY_PORT = Address("127.0.0.1", 0)
 @pytest.fixture
 def handle() -> Iterator[WebHandle]:
     registry = CollectorRegistry()
-    Gauge("gpu_up", "x" * 4_000_000, registry=registry).set(1)  # more than the kernel's buffers take
+    Gauge("gpu_up", "x" * 30_000_000, registry=registry).set(1)  # more than the kernel's buffers take
     made = start_web(Site(registry, "/metrics", lambda: None, lambda: ""), ANY_PORT)
     yield made
     made.close()
