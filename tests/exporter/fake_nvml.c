@@ -13,7 +13,7 @@
  *
  *   gpus            number of GPUs, seen by the next nvmlInit, as is …
  *   gone            a GPU that was taken out: lost now, not listed after the next nvmlInit
- *   init            what nvmlInit returns
+ *   init, init_us   what nvmlInit returns, and how long that takes
  *   strict          abort when NVML is shut down while a call is inside
  *   tick_us         microseconds between two ticks of the counter
  *   reset_us        Unix time in µs at which the counter restarted at 0
@@ -61,7 +61,7 @@ enum { KEPT_SAMPLES = 120, PROCESS_SAMPLE_US = 166667, KEPT_PROCESS_US = 5000000
 enum { ENERGY = 83, AVERAGE_POWER = 185, INSTANT_POWER = 186 };
 
 #define SWITCHES(X) \
-    X(gpus, 1) X(gone, 0) X(init, 0) X(strict, 0) X(tick_us, 20000) X(reset_us, 0) X(frozen_us, 0) X(jump_mj, 0) \
+    X(gpus, 1) X(gone, 0) X(init, 0) X(init_us, 0) X(strict, 0) X(tick_us, 20000) X(reset_us, 0) X(frozen_us, 0) X(jump_mj, 0) \
     X(zero_counter, 0) X(call_stamps, 0) X(stamp_offset_us, 0) X(lost, 0) X(lost_code, GPU_IS_LOST) X(lost_stays, 0) \
     X(hang, 0) X(hang_status, 0) X(slow_us, 0) X(module, 0) X(mig, 0) X(processes, 0) X(first_pid, 0) X(graphics, 0) \
     X(sample_us, 20000) X(no_counter, 0) X(no_fields, 0) X(no_status, 0) X(no_field_energy, 0) \
@@ -289,6 +289,7 @@ static int begin_or(void *handle, long *gpu, int hangs, int denial) {
 int nvmlInitWithFlags(unsigned flags) {
     (void)flags;
     atomic_fetch_add(word(2), 1);
+    if (get(init_us, 0)) pause_us(get(init_us, 0));
     if (get(init, 0)) return (int)get(init, 0);
     pthread_mutex_lock(&initializing);
     if (!references++) {
