@@ -109,8 +109,10 @@ _CATALOGUE = (
     _exporter("grid_carbon_intensity_grams_per_kwh", Kind.GAUGE, ("zone", "provider", "basis"),
               "Carbon intensity of electricity in use, in gCO2e per kWh."),
     _exporter("grid_carbon_intensity_timestamp_seconds", Kind.GAUGE, ("zone", "provider", "basis"),
-              "Unix time that the carbon intensity is of; for a yearly average, the end of the year."),
+              "Unix time that the carbon intensity is of; for a past month's or year's average, the end of that."),
     _exporter("datacenter_pue_ratio", Kind.GAUGE, (), "Power usage effectiveness applied to emissions."),
+    _exporter("electricity_price_per_kwh", Kind.GAUGE, ("currency",),
+              "What a kWh costs, as stated to the exporter, in the currency of its ISO 4217 code."),
     # The server.
     _server("inference_requests_total", Kind.COUNTER, (*_TASK, "outcome"), "Requests by how they ended."),
     _server("inference_request_seconds", Kind.HISTOGRAM, _TASK, "Time from a request's arrival to its answer.",

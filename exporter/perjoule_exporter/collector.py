@@ -17,7 +17,7 @@ from prometheus_client.utils import floatToGoString
 
 from perjoule import __version__
 from perjoule.metrics import CATALOGUE, Kind, Program
-from perjoule_exporter.intensity import BASIS, PROVIDER, Factors
+from perjoule_exporter.intensity import Factors
 from perjoule_exporter.meters import DeviceKind
 from perjoule_exporter.view import DeviceView, Measured
 
@@ -123,10 +123,12 @@ def _cpu_families(views: list[DeviceView], overlapping: list[DeviceView]) -> Ite
 
 def _factor_families(factors: Factors) -> Iterator[Family]:
     if factors.intensity is not None:
-        labels = (factors.intensity.zone, PROVIDER, BASIS)
+        labels = (factors.intensity.zone, factors.intensity.provider, factors.intensity.basis)
         yield _family("grid_carbon_intensity_grams_per_kwh", [(labels, factors.intensity.grams_per_kwh)])
-        yield _family("grid_carbon_intensity_timestamp_seconds", [(labels, factors.valid_at())])
+        yield _family("grid_carbon_intensity_timestamp_seconds", [(labels, factors.intensity.valid_at)])
     yield _family("datacenter_pue_ratio", [((), factors.pue)])
+    if factors.price is not None:
+        yield _family("electricity_price_per_kwh", [((factors.price.currency,), factors.price.per_kwh)])
 
 
 def _build_info() -> Family:

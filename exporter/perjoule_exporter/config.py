@@ -5,22 +5,21 @@ opened.
 """
 
 import argparse
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from perjoule.carbon import static_intensity
 from perjoule.errors import UsageError
 from perjoule_exporter.address import Address, parse_address
 from perjoule_exporter.configfile import settings
 from perjoule_exporter.embodied import Embodied
 from perjoule_exporter.flags import AUTO, parser
-from perjoule_exporter.intensity import Factors
+from perjoule_exporter.intensity import CarbonSettings, carbon_settings
 from perjoule_exporter.meters.estimate import EstimateSettings
 from perjoule_exporter.meters.replay import ReplaySettings
 from perjoule_exporter.pace import Pace
+from perjoule_exporter.price import Price, price_of
 
 _SHORTEST_INTERVAL, _LONGEST_INTERVAL = 0.001, 0.5  # a reading must come well within the second that it stays fresh
 
@@ -32,7 +31,8 @@ class Config:
     meters: tuple[str, ...]
     address: Address
     telemetry_path: str
-    factors: Factors
+    carbon: CarbonSettings
+    price: Price | None
     embodied: Embodied | None
     estimate: EstimateSettings
     simulated_script: Path | None
@@ -68,7 +68,8 @@ def parse(argv: Sequence[str] | None) -> Config:
         meters=_meters(given.meter or [AUTO]),
         address=parse_address(given.listen_address),
         telemetry_path=_telemetry_path(given.telemetry_path),
-        factors=Factors(static_intensity(given.zone) if given.zone is not None else None, _pue(given.pue)),
+        carbon=carbon_settings(given),
+        price=price_of(given.price_per_kwh, given.price_currency),
         embodied=_embodied(given),
         estimate=EstimateSettings(given.idle_watts, given.max_watts),
         simulated_script=given.simulated_script,
@@ -96,12 +97,6 @@ def _telemetry_path(path: str) -> str:
     if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", path) or path in {"/healthz", "/readyz"}:
         raise UsageError(f"--web.telemetry-path {path!r} must start with / and be neither / nor /healthz nor /readyz")
     return path
-
-
-def _pue(ratio: float) -> float:
-    if not (math.isfinite(ratio) and ratio >= 1):
-        raise UsageError(f"--carbon.pue {ratio:g} is impossible: a site uses at least what its machines use (1.0)")
-    return ratio
 
 
 def _embodied(given: argparse.Namespace) -> Embodied | None:

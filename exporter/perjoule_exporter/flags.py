@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from perjoule import __version__
 from perjoule.errors import UsageError
+from perjoule_exporter.intensity.flags import add_carbon_flags
 from perjoule_exporter.logs import FORMATS, LEVELS
 from perjoule_exporter.meters.estimate import IDLE_WATTS_PER_THREAD, MAX_WATTS_PER_THREAD
 from perjoule_exporter.meters.replay import FASTEST, SLOWEST
@@ -21,6 +22,7 @@ METERS = ("nvml", "estimate", "simulated", "replay")
 _EXAMPLES = """examples:
   gpu-energy-exporter                                        what this machine has, on 127.0.0.1:10101
   gpu-energy-exporter --carbon.zone FRA --carbon.pue 1.2     with emissions
+  gpu-energy-exporter --carbon.zone GBR --carbon.provider uk with the intensity of each half hour
   gpu-energy-exporter --meter nvml --meter estimate          GPUs, and an estimate of the CPUs beside them
   gpu-energy-exporter --state.file /var/lib/perjoule/state   counters go on after a restart
   gpu-energy-exporter --config.file exporter.toml            the same settings from a file, read again on SIGHUP
@@ -54,7 +56,7 @@ def parser() -> Parser:
     )
     _add_meters(made.add_argument_group("energy"))
     _add_unreal_meters(made.add_argument_group("simulation and replay"))
-    _add_factors(made.add_argument_group("carbon"))
+    _add_factors(made.add_argument_group("carbon and price"))
     _add_web(made.add_argument_group("web"))
     _add_logs(made.add_argument_group("logs"))
     made.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -146,15 +148,7 @@ def _add_unreal_meters(group: Group) -> None:
 
 def _add_factors(group: Group) -> None:
     add = group.add_argument
-    add("--carbon.zone", dest="zone", metavar="ZONE", help="carbon intensity of a country (FRA) or US state (US-CA)")
-    add(
-        "--carbon.pue",
-        dest="pue",
-        metavar="RATIO",
-        type=float,
-        default=1.0,
-        help="power usage effectiveness of the site, applied to emissions (default: %(default)s)",
-    )
+    add_carbon_flags(group)
     add(
         "--embodied.kg",
         dest="embodied_kg",
@@ -169,6 +163,14 @@ def _add_factors(group: Group) -> None:
         type=float,
         help="lifetime over which it is spread",
     )
+    add(
+        "--price.per-kwh",
+        dest="price_per_kwh",
+        metavar="PRICE",
+        type=float,
+        help="what a kWh costs, published as electricity_price_per_kwh; needs --price.currency",
+    )
+    add("--price.currency", dest="price_currency", metavar="CODE", help="ISO 4217 code of its currency, such as EUR")
 
 
 def _add_web(group: Group) -> None:

@@ -4,11 +4,13 @@ It shows what a scrape would show, from the same views; unknown is a dash. It lo
 """
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from html import escape
 
 from perjoule import __version__
 from perjoule.units import ABSENT, scaled, significant
 from perjoule_exporter.intensity import Factors
+from perjoule_exporter.intensity.value import STATIC
 from perjoule_exporter.view import DeviceView
 
 SIMULATED_BANNER = "SIMULATED: this GPU does not exist. Its joules are for tests and demonstrations only."
@@ -92,11 +94,21 @@ def _row(view: DeviceView) -> str:
 
 
 def _carbon(factors: Factors) -> str:
-    intensity = factors.intensity
-    if intensity is None:
+    intensity, static = factors.intensity, factors.static
+    if static is None:
         return f"<p>{ABSENT} No zone: start with <code>--carbon.zone</code> to count emissions.</p>"
+    zone = f"{escape(static.name)} ({escape(static.zone)})"
+    if intensity is None:
+        return f"<p>{ABSENT} {zone}: the live intensity is too old, and no average stands in for a marginal one.</p>"
+    value = f"{significant(intensity.grams_per_kwh)} g/kWh"
+    if intensity.provider == STATIC:
+        return (
+            f"<p>{zone}, {value}, average of {static.year}, PUE {factors.pue:g}.</p>"
+            f'<p class="soft">Source: {escape(static.source)}; {escape(static.licence)}.</p>'
+        )
+    kind = f"{intensity.basis}, estimated" if intensity.estimated else intensity.basis
+    at = datetime.fromtimestamp(intensity.valid_at, UTC).isoformat(" ", "minutes").replace("+00:00", " UTC")
     return (
-        f"<p>{escape(intensity.name)} ({escape(intensity.zone)}), {significant(intensity.grams_per_kwh)} g/kWh, "
-        f"average of {intensity.year}, PUE {factors.pue:g}.</p>"
-        f'<p class="soft">Source: {escape(intensity.source)}; {escape(intensity.licence)}.</p>'
+        f"<p>{zone}, {value}, PUE {factors.pue:g}.</p>"
+        f'<p class="soft">Source: {escape(intensity.provider)} for {escape(intensity.zone)}, {kind}, of {at}.</p>'
     )

@@ -7,11 +7,13 @@ and exit codes are the command line's.
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.collector import registry
 from perjoule_exporter.config import NEEDS_RESTART, Config
+from perjoule_exporter.intensity import Carbon, Factors
+from perjoule_exporter.intensity.kept import basis_of, marked, of_basis
 from perjoule_exporter.landing import SIMULATED_BANNER, landing_page
 from perjoule_exporter.logs import start_logging
 from perjoule_exporter.registry import open_meters
@@ -39,14 +41,18 @@ class Exporter:
         self._publishing = threading.Lock()
         self._state = StateFile(config.state_file) if config.state_file is not None else None
         saved = self._state.load() if self._state is not None else {}
+        self._carbon = Carbon(config.carbon, clock, counted=basis_of(saved))
+        saved = of_basis(saved, self._carbon.basis)
         self._sampler = Sampler(open_meters(config, clock), self._rules(), clock, saved, failed)
         try:
+            self._carbon.start()
             self._sampler.start()
             self._web = self._listen(config)
         except BaseException:
+            self._carbon.close()
             self._sampler.close()
             raise
-        _announce(config, self._sampler.views(), self.url)
+        self._announce()
 
     @property
     def url(self) -> str:
@@ -63,7 +69,12 @@ class Exporter:
         return None if self._sampler.alive else "sampling has stopped"
 
     def reconfigure(self, config: Config) -> None:
-        """Take over new settings; those that need a restart stay as they are, and that is said."""
+        """Take over new settings; those that need a restart stay as they are, and that is said.
+
+        Raises:
+            UsageError: they cannot be honoured; then nothing has changed.
+        """
+        self._carbon.reconfigured(config.carbon)
         for name, flag in NEEDS_RESTART.items():
             if getattr(config, name) != getattr(self.config, name):
                 _LOG.warning("%s has changed: that needs a restart, the old setting stays", flag)
@@ -76,14 +87,15 @@ class Exporter:
     def close(self) -> None:
         """Stop listening and measuring."""
         self._web.close()
+        self._carbon.close()
         self._sampler.close()
         if self._state is not None:
             self._state.close()
 
     def _rules(self) -> Rules:
-        factors, embodied = self.config.factors, self.config.embodied
+        embodied = self.config.embodied
         per_second = None if embodied is None else embodied.grams_per_second
-        return Rules(self.config.pace, lambda: Charges(factors.grams_per_joule(), per_second))
+        return Rules(self.config.pace, lambda: Charges(self._carbon.grams_per_joule(), per_second))
 
     def _published(self) -> tuple[DeviceView, ...]:
         """Return what a scrape is about to show, after it was written down. One scrape at a time, in this order."""
@@ -91,17 +103,25 @@ class Exporter:
             return self._sampler.views()
         with self._publishing:
             views, sums = self._sampler.views_and_sums()
-            self._state.write(sums)
+            self._state.write(marked(sums, self._carbon.basis))
             return views
 
     def _listen(self, config: Config) -> WebHandle:
         site = Site(
-            registry=registry(self._published, lambda: self.config.factors),
+            registry=registry(self._published, self._factors),
             telemetry_path=config.telemetry_path,
             health=lambda: ready(self.views),
-            landing_page=lambda: landing_page(self.views, self.config.factors, config.telemetry_path),
+            landing_page=lambda: landing_page(self.views, self._factors(), config.telemetry_path),
         )
         return start_web(site, config.address)
+
+    def _factors(self) -> Factors:
+        return replace(self._carbon.factors(), price=self.config.price)
+
+    def _announce(self) -> None:
+        _announce_devices(self.views)
+        _LOG.info("%s", self._carbon.described())
+        _LOG.info("listening on %s%s", self.url, self.config.telemetry_path)
 
 
 def ready(views: tuple[DeviceView, ...]) -> str | None:
@@ -109,19 +129,9 @@ def ready(views: tuple[DeviceView, ...]) -> str | None:
     return None if any(view.measured is not None for view in views) else "no device answers"
 
 
-def _announce(config: Config, views: tuple[DeviceView, ...], url: str) -> None:
+def _announce_devices(views: tuple[DeviceView, ...]) -> None:
     for view in views:
         device = view.device
         _LOG.info("found %s (%s), method=%s", device.uuid, device.name or device.kind, device.method)
     if any(view.device.method == "simulated" for view in views):
         _LOG.warning(SIMULATED_BANNER)
-    intensity = config.factors.intensity
-    if intensity is None:
-        unused = "" if config.factors.pue == 1 else f", and --carbon.pue {config.factors.pue:g} multiplies nothing"
-        _LOG.info("no --carbon.zone: energy is published, emissions are not%s", unused)
-    else:
-        _LOG.info(
-            "carbon intensity of %s (%s): %g g/kWh, average of %d, PUE %g",
-            intensity.name, intensity.zone, intensity.grams_per_kwh, intensity.year, config.factors.pue,
-        )  # fmt: skip
-    _LOG.info("listening on %s%s", url, config.telemetry_path)

@@ -12,16 +12,16 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from perjoule.carbon import static_intensity
 from perjoule.metrics import CATALOGUE, METHODS, Kind, Program
 from perjoule_exporter.collector import registry
-from perjoule_exporter.intensity import Factors
+from perjoule_exporter.intensity import Carbon, CarbonSettings, Factors, Intensity
 from perjoule_exporter.meters import THROTTLE_REASONS, Device, DeviceKind, Slice, Status
+from perjoule_exporter.price import Price
 from perjoule_exporter.track import OUTCOMES, READ_BUCKETS
 from perjoule_exporter.view import DeviceView, Measured
 from tests.exporter.running import Scrape, StartExporter, request
 
-FACTORS = Factors(static_intensity("FRA"), 1.2)
+FACTORS = replace(Carbon(CarbonSettings(zone="FRA", pue=1.2)).factors(), price=Price(0.25, "EUR"))
 STATUS = Status(700.0, 0.5, 2**30, 2**36, 41.0, MappingProxyType({"sm": 1.1e9}), frozenset())
 MEASURED = Measured(
     energy_joules=12.345678,
@@ -90,6 +90,24 @@ def test_values_go_to_their_rows() -> None:
     assert found.value("grid_carbon_intensity_grams_per_kwh", **factor) == 56.039
     assert found.value("grid_carbon_intensity_timestamp_seconds", **factor) == 1704067200  # 2024-01-01T00:00:00Z
     assert found.value("datacenter_pue_ratio") == 1.2
+    assert found.value("electricity_price_per_kwh", currency="EUR") == 0.25
+
+
+def test_the_intensity_in_force_is_one_series() -> None:
+    """A live value has its own zone, provider, basis and time; the average beside it has no series."""
+    live = Intensity("CAISO_NORTH", "watttime", "marginal", 400.0, 1.8e9, estimated=True)
+    found = scrape([], replace(FACTORS, intensity=live))
+    labels = {"zone": "CAISO_NORTH", "provider": "watttime", "basis": "marginal"}
+    assert found.value("grid_carbon_intensity_grams_per_kwh") == 400.0
+    assert found.value("grid_carbon_intensity_grams_per_kwh", **labels) == 400.0
+    assert found.value("grid_carbon_intensity_timestamp_seconds", **labels) == 1.8e9
+
+
+def test_no_intensity_in_force_no_series() -> None:
+    """A live value that is too old and that nothing may stand in for leaves nothing."""
+    found = scrape([], replace(FACTORS, intensity=None))
+    assert found.value("grid_carbon_intensity_grams_per_kwh") is None
+    assert found.value("datacenter_pue_ratio") == 1.2
 
 
 def test_histograms_are_cumulative_and_have_sum_and_count() -> None:
@@ -103,7 +121,7 @@ def test_histograms_are_cumulative_and_have_sum_and_count() -> None:
 
 def test_what_is_unknown_has_no_family_at_all() -> None:
     """A GPU that answers and tells nothing is up, and nothing else is said of it, not even HELP lines."""
-    found = scrape([view(replace(GPU, slices=()), UNKNOWN)], Factors(None, 1.0))
+    found = scrape([view(replace(GPU, slices=()), UNKNOWN)], Factors(None, None, 1.0))
     health = {"gpu_up", "gpu_info", "gpu_sample_age_seconds", "gpu_samples_total", "gpu_read_duration_seconds"}
     families = {line.split()[2] for line in found.text.splitlines() if line.startswith("# HELP")}
     assert {name for name in families if not name.startswith("process_")} == health | {

@@ -1,10 +1,14 @@
 """Flags: what they mean, and that what cannot be honoured is refused with a sentence."""
 
+from pathlib import Path
+
 import pytest
 
 from perjoule.errors import UnknownZoneError, UsageError
 from perjoule_exporter.address import Address, parse_address
 from perjoule_exporter.config import parse
+from perjoule_exporter.intensity import CarbonSettings
+from perjoule_exporter.price import Price
 
 
 def test_defaults() -> None:
@@ -15,7 +19,7 @@ def test_defaults() -> None:
         Address("127.0.0.1", 10101),
         "/metrics",
     )
-    assert (config.factors.intensity, config.factors.pue) == (None, 1.0)
+    assert (config.carbon, config.price) == (CarbonSettings(), None)
     assert (config.pace.busy_seconds, config.simulated_truth, config.log_level) == (0.025, None, "info")
 
 
@@ -23,14 +27,14 @@ def test_all_flags() -> None:
     """Each flag reaches its setting; meters keep their order and come once."""
     flags = (
         "--meter simulated --meter estimate --meter simulated --web.listen-address [::1]:0 --web.telemetry-path /m "
-        "--carbon.zone us-ca --carbon.pue 1.54 --estimate.idle-watts 5 --estimate.max-watts 50 --simulated.truth /t "
+        "--carbon.zone us-ca --carbon.pue 1.54 --price.per-kwh 0.25 --price.currency EUR "
+        "--estimate.idle-watts 5 --estimate.max-watts 50 --simulated.truth /t "
         "--sampling.interval 0.1s --log.level debug"
     )
     config = parse(flags.split())
     assert config.meters == ("simulated", "estimate")
     assert (config.address, config.telemetry_path) == (Address("::1", 0), "/m")
-    assert config.factors.intensity is not None
-    assert (config.factors.intensity.zone, config.factors.pue) == ("US-CA", 1.54)
+    assert (config.carbon, config.price) == (CarbonSettings(zone="US-CA", pue=1.54), Price(0.25, "EUR"))
     assert (config.estimate.idle_watts, config.estimate.max_watts) == (5.0, 50.0)
     assert (str(config.simulated_truth), config.pace.busy_seconds, config.log_level) == ("/t", 0.1, "debug")
 
@@ -49,6 +53,19 @@ def test_all_flags() -> None:
         ("--carbon.pue 0.9", "--carbon.pue 0.9 is impossible"),
         ("--carbon.pue nan", "--carbon.pue nan is impossible"),
         ("--carbon.pue inf", "--carbon.pue inf is impossible"),
+        ("--carbon.provider grid", "invalid choice: 'grid'"),
+        ("--carbon.provider uk", "--carbon.provider uk needs --carbon.zone"),
+        ("--carbon.provider uk --carbon.zone FRA", "--carbon.zone GBR"),
+        ("--carbon.provider ember --carbon.zone FRA", "needs --carbon.token-file FILE"),
+        ("--carbon.provider uk --carbon.zone GBR --carbon.interval 15", "such as 90s, 15m, 2h or 3d"),
+        ("--carbon.provider uk --carbon.zone GBR --carbon.interval 5s", "--carbon.interval must be from 60 s"),
+        ("--carbon.provider uk --carbon.zone GBR --carbon.max-age -2h", "expected one argument"),
+        ("--carbon.zone FRA --carbon.max-age 2h", "needs a live --carbon.provider"),
+        ("--price.per-kwh 0.25", "need each other"),
+        ("--price.currency EUR", "need each other"),
+        ("--price.per-kwh nan --price.currency EUR", "--price.per-kwh nan is impossible"),
+        ("--price.per-kwh=-1 --price.currency EUR", "--price.per-kwh -1 is impossible"),
+        ("--price.per-kwh 1 --price.currency euro", "must be three capital letters"),
         ("--web.listen-address nowhere", "cannot listen on 'nowhere'"),
         ("--web.telemetry-path metrics", "must start with /"),
         ("--web.telemetry-path /", "must start with /"),
@@ -67,6 +84,24 @@ def test_what_cannot_be_honoured_is_refused(flags: str, sentence: str) -> None:
     assert sentence in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert refusal.value.exit_code == 2
+
+
+def test_live_intensity() -> None:
+    """Each flag of a live provider reaches its setting; times have units."""
+    flags = (
+        "--carbon.provider electricitymaps --carbon.zone DNK --carbon.region DK-DK1 --carbon.token-file /t "
+        "--carbon.url https://mirror/maps --carbon.cache /c --carbon.interval 10m --carbon.max-age 1.5h"
+    )
+    assert parse(flags.split()).carbon == CarbonSettings(
+        zone="DNK",
+        provider="electricitymaps",
+        region="DK-DK1",
+        token_file=Path("/t"),
+        url="https://mirror/maps",
+        cache=Path("/c"),
+        interval_seconds=600.0,
+        max_age_seconds=5400.0,
+    )
 
 
 def test_an_unknown_zone_is_its_own_error() -> None:

@@ -50,7 +50,7 @@ def test_flags_win(tmp_path: Path) -> None:
     path = written(tmp_path, EVERYTHING)
     config = parse(["--carbon.pue", "1.0", "--meter", "simulated", "--meter", "nvml", "--config.file", str(path),
                     "--estimate.idle-watts", "0", "--meter", "estimate"])  # fmt: skip
-    assert (config.factors.pue, config.meters) == (1.0, ("simulated", "nvml", "estimate"))
+    assert (config.carbon.pue, config.meters) == (1.0, ("simulated", "nvml", "estimate"))
     assert config.telemetry_path == "/m"
 
 

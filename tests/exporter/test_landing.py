@@ -1,9 +1,9 @@
 """The landing page: what a scrape shows, for a person."""
 
+from dataclasses import replace
 from types import MappingProxyType
 
-from perjoule.carbon import static_intensity
-from perjoule_exporter.intensity import Factors
+from perjoule_exporter.intensity import Carbon, CarbonSettings, Factors, Intensity
 from perjoule_exporter.landing import SIMULATED_BANNER, landing_page
 from perjoule_exporter.meters import Device, DeviceKind, Status
 from perjoule_exporter.view import DeviceView, Measured
@@ -19,15 +19,17 @@ MEASURED = Measured(
     max_power_watts=None,
     min_power_watts=None,
     emissions_grams=None,
+    embodied_grams=None,
     throttled_seconds=MappingProxyType({}),
     status=Status(),
 )
-NO_ZONE = Factors(None, 1.0)
+NO_ZONE = Factors(None, None, 1.0)
+FRANCE = Carbon(CarbonSettings(zone="FRA", pue=1.2)).factors()
 
 
 def page(measured: Measured | None = MEASURED, factors: Factors = NO_ZONE, **device: str) -> str:
     identity = {"uuid": "GPU-a", "method": "counter", "scope": "gpu", "name": "H100"} | device
-    made = Device(DeviceKind.GPU, index=0, **identity)
+    made = Device(DeviceKind.GPU, identity["uuid"], 0, identity["method"], identity["scope"], name=identity["name"])
     return landing_page([DeviceView(made, measured, 0.0, MappingProxyType({}), (), 0.0)], factors, "/m")
 
 
@@ -41,9 +43,25 @@ def test_figures_and_links() -> None:
 
 def test_the_zone_with_its_source_and_year() -> None:
     """Whose figure it is, of which year, under which licence."""
-    html = page(factors=Factors(static_intensity("FRA"), 1.2))
+    html = page(factors=FRANCE)
     for text in ("France (FRA)", "56.0 g/kWh", "2023", "PUE 1.2", "Ember", "CC BY 4.0"):
         assert text in html
+
+
+def test_a_live_intensity_with_its_provider_and_time() -> None:
+    """Whose figure, of what, of which kind and when; the average's source is not shown beside it."""
+    live = Intensity("FRA", "electricitymaps", "average", 43.21, 1.8e9, estimated=True)
+    html = page(factors=replace(FRANCE, intensity=live))
+    for text in ("43.2 g/kWh", "electricitymaps for FRA", "average, estimated", "2027-01-15 08:00 UTC", "PUE 1.2"):
+        assert text in html
+    assert "56.0" not in html
+
+
+def test_a_pause_of_emissions() -> None:
+    """A zone without a value in force says so, and shows no figure."""
+    html = page(factors=replace(FRANCE, intensity=None))
+    assert "no average stands in for a marginal one" in html
+    assert "g/kWh" not in html
 
 
 def test_a_simulated_gpu_has_a_banner() -> None:

@@ -18,7 +18,7 @@ METRICS = pytest.mark.parametrize("metric", CATALOGUE.values(), ids=list(CATALOG
 @METRICS
 def test_name(metric: Metric) -> None:
     """Names are lower case in base units; counters, and only they, end in _total."""
-    assert re.fullmatch(r"(?:gpu|cpu|grid|datacenter|inference|perjoule)_[a-z0-9_]+", metric.name)
+    assert re.fullmatch(r"(?:gpu|cpu|grid|datacenter|electricity|inference|perjoule)_[a-z0-9_]+", metric.name)
     assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER)
     assert not re.search(r"_(?:ms|milliseconds|mj|percent|mib|mhz|celcius|created|bucket|count|sum)\b", metric.name)
 

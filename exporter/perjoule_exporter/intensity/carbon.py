@@ -15,6 +15,7 @@ from perjoule.errors import IntensityError, UsageError
 from perjoule_exporter.clock import Clock, Moment
 from perjoule_exporter.intensity.ask import Asker, Fetch
 from perjoule_exporter.intensity.cache import CacheFile
+from perjoule_exporter.intensity.factors import Factors
 from perjoule_exporter.intensity.fetch import Http
 from perjoule_exporter.intensity.force import Held, fallback_for, in_force, until_next
 from perjoule_exporter.intensity.poll import Poller
@@ -55,8 +56,11 @@ class Carbon:
         clock: Clock | None = None,
         fetch: Fetch | None = None,
         random: Callable[[], float] | None = None,
+        counted: Basis | None = None,
     ) -> None:
         """``fetch`` and ``random`` are the network and a number from 0 to 1; tests pass their own.
+
+        ``counted`` is the basis of emissions that go on from an earlier run, should these settings count none.
 
         Raises:
             UsageError: a setting that cannot be honoured, or a token file that cannot be used.
@@ -69,7 +73,7 @@ class Carbon:
         self._started = False
         self._state = _state(settings)
         self._asker = self._asker_for(self._state)
-        self._basis = self._state.basis()
+        self._basis = self._state.basis() or counted
 
     @property
     def settings(self) -> CarbonSettings:
@@ -80,6 +84,33 @@ class Carbon:
     def static(self) -> StaticIntensity | None:
         """The zone's yearly average, in force or not; None without a zone."""
         return self._state.static
+
+    @property
+    def basis(self) -> Basis | None:
+        """Of which kind all emissions counted so far are; None where none were."""
+        return self._basis
+
+    def factors(self) -> Factors:
+        """Return what is in force now, as one picture."""
+        state = self._state
+        return Factors(state.in_force(self._clock.now()), state.static, state.settings.pue)
+
+    def described(self) -> str:
+        """Return one line on what the settings mean, for the log at the start."""
+        state = self._state
+        pue = state.settings.pue
+        if state.static is None:
+            unused = "" if pue == 1 else f", and --carbon.pue {pue:g} multiplies nothing"
+            return f"no --carbon.zone: energy is published, emissions are not{unused}"
+        average = f"{state.static.grams_per_kwh:g} g/kWh, average of {state.static.year}"
+        of_zone = f"carbon intensity of {state.static.name} ({state.static.zone})"
+        if state.source is None:
+            return f"{of_zone}: {average}, PUE {pue:g}"
+        provider = state.source.provider
+        without = "without it emissions pause" if state.fallback is None else f"without it {average}"
+        return (
+            f"{of_zone}: {provider.basis}, live from {provider.title} for {state.source.region}, {without}, PUE {pue:g}"
+        )
 
     def current(self) -> Intensity | None:
         """Return the intensity in force now; None where there is none, and then no emissions are counted."""
