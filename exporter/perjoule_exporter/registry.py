@@ -16,6 +16,7 @@ from perjoule_exporter.config import Config
 from perjoule_exporter.flags import AUTO
 from perjoule_exporter.meters import Meter
 from perjoule_exporter.meters.estimate import EstimateMeter
+from perjoule_exporter.meters.rapl import RaplMeter
 from perjoule_exporter.meters.replay import ReplayMeter
 from perjoule_exporter.meters.simulated import DEFAULT, NodeLoad, SimulatedMeter, TruthFile, load_script
 
@@ -24,7 +25,8 @@ _LOG = logging.getLogger(__name__)
 OPEN_SECONDS = 30.0
 """A driver that needs longer to start hangs: loading one takes a few seconds on a node of eight GPUs."""
 
-_HARDWARE = ("nvml",)
+_HARDWARE = ("nvml", "amd", "rapl")
+"""What ``auto`` asks, in the order of the devices."""
 
 
 def open_meters(config: Config, clock: Clock) -> tuple[Meter, ...]:
@@ -34,20 +36,23 @@ def open_meters(config: Config, clock: Clock) -> tuple[Meter, ...]:
         NoMeterError: a meter that was named finds nothing on this machine.
         UsageError: its settings cannot be honoured.
     """
+    if {"rapl", "estimate"} <= set(config.meters):
+        raise UsageError("--meter rapl and --meter estimate are both of the CPU packages: name one of them")
     if config.meters != (AUTO,):
         return tuple(_opened(name, config, clock) for name in config.meters)
     found: list[Meter] = []
-    missing: list[str] = []
+    missing: list[NoMeterError] = []
     for name in _HARDWARE:
         try:
             found.append(_opened(name, config, clock))
         except NoMeterError as error:
-            missing.append(str(error))
+            missing.append(error)
     if found:
-        for why in missing:
-            _LOG.debug("not measured: %s", why)
+        for why in missing:  # what is not there may well be so, what may not be read can be changed
+            _LOG.log(logging.WARNING if isinstance(why.__cause__, PermissionError) else logging.DEBUG, "%s", why)
         return tuple(found)
-    _LOG.warning("%s; CPU energy is estimated from utilisation instead (method=estimated)", "; ".join(missing))
+    reasons = "; ".join(map(str, missing))
+    _LOG.warning("%s; CPU energy is estimated from utilisation instead (method=estimated)", reasons)
     return (_opened("estimate", config, clock),)
 
 
@@ -76,6 +81,16 @@ def _open_nvml(config: Config, clock: Clock) -> Meter:  # noqa: ARG001 (one sign
     return NvmlMeter(clock)
 
 
+def _open_amd(config: Config, clock: Clock) -> Meter:  # noqa: ARG001 (as above)
+    from perjoule_exporter.meters.amd import AmdMeter
+
+    return AmdMeter(clock)
+
+
+def _open_rapl(config: Config, clock: Clock) -> Meter:  # noqa: ARG001 (as above)
+    return RaplMeter(clock)
+
+
 def _open_estimate(config: Config, clock: Clock) -> Meter:
     meter = EstimateMeter(config.estimate, clock)
     _LOG.info("CPU energy is estimated: %.3g W idle to %.3g W at full load, no measurement", *meter.watts)
@@ -95,5 +110,12 @@ def _open_replay(config: Config, clock: Clock) -> Meter:
 
 
 METERS: Mapping[str, Callable[[Config, Clock], Meter]] = MappingProxyType(
-    {"nvml": _open_nvml, "estimate": _open_estimate, "simulated": _open_simulated, "replay": _open_replay}
+    {
+        "nvml": _open_nvml,
+        "amd": _open_amd,
+        "rapl": _open_rapl,
+        "estimate": _open_estimate,
+        "simulated": _open_simulated,
+        "replay": _open_replay,
+    }
 )

@@ -16,7 +16,7 @@ import os
 import re
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +110,7 @@ class RaplMeter:
         self._die_is_package = processor("vendor_id", cpu_info) in _ONE_COUNTER_A_PACKAGE
         self._zones: dict[str, _Zone] = {}
         self._waiting: dict[str, int] = {}  # microjoules at first sight of those that have not moved yet
-        self._denied: set[str] = set()
+        self._denied: dict[str, PermissionError] = {}
         self._look_around()
         for _ in range(_LOOKS):
             if not self._waiting:
@@ -118,7 +118,7 @@ class RaplMeter:
             pause(_LOOK_SECONDS)
             self._look_around()
         if not self._zones:
-            raise NoMeterError(self._why_none())
+            raise NoMeterError(self._why_none()) from next(iter(self._denied.values()), None)
         self._tell()
 
     def devices(self) -> list[Device]:
@@ -153,7 +153,7 @@ class RaplMeter:
         """Take in the zones that move, and forget those that are gone. The reading threads see one dict or the next."""
         found: dict[str, _Zone] = {}
         waiting: dict[str, int] = {}
-        self._denied = set()
+        self._denied = {}
         for device, folder in sorted(self._described(), key=_order):
             if device.uuid in found or device.uuid in waiting:
                 continue  # by MMIO what is there by MSR, or another die with the package's counter
@@ -163,8 +163,8 @@ class RaplMeter:
                 continue
             try:
                 energy = _Counter(folder).microjoules()
-            except PermissionError:
-                self._denied.add(device.uuid)
+            except PermissionError as error:
+                self._denied[device.uuid] = error
             except (OSError, ValueError):
                 continue  # it went while we looked, or the processor did not answer
             else:
@@ -284,5 +284,5 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _list(uuids: set[str] | dict[str, int]) -> str:
+def _list(uuids: Iterable[str]) -> str:
     return ", ".join(sorted(uuids))
