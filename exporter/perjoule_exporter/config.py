@@ -34,6 +34,7 @@ class Config:
     carbon: CarbonSettings
     price: Price | None
     embodied: Embodied | None
+    sysfs: Path
     estimate: EstimateSettings
     simulated_script: Path | None
     simulated_truth: Path | None
@@ -48,6 +49,7 @@ NEEDS_RESTART = {
     "meters": "--meter",
     "address": "--web.listen-address",
     "telemetry_path": "--web.telemetry-path",
+    "sysfs": "--path.sysfs",
     "estimate": "--estimate.*",
     "simulated_script": "--simulated.script",
     "simulated_truth": "--simulated.truth",
@@ -71,6 +73,7 @@ def parse(argv: Sequence[str] | None) -> Config:
         carbon=carbon_settings(given),
         price=price_of(given.price_per_kwh, given.price_currency),
         embodied=_embodied(given),
+        sysfs=given.sysfs,
         estimate=EstimateSettings(given.idle_watts, given.max_watts),
         simulated_script=given.simulated_script,
         simulated_truth=given.truth,

@@ -13,16 +13,18 @@ from perjoule.errors import UsageError
 from perjoule_exporter.intensity.flags import add_carbon_flags
 from perjoule_exporter.logs import FORMATS, LEVELS
 from perjoule_exporter.meters.estimate import IDLE_WATTS_PER_THREAD, MAX_WATTS_PER_THREAD
+from perjoule_exporter.meters.rapl import SYSFS
 from perjoule_exporter.meters.replay import FASTEST, SLOWEST
 
 PROGRAM = "gpu-energy-exporter"
 AUTO = "auto"
-METERS = ("nvml", "estimate", "simulated", "replay")
+METERS = ("nvml", "amd", "rapl", "estimate", "simulated", "replay")
 
 _EXAMPLES = """examples:
   gpu-energy-exporter                                        what this machine has, on 127.0.0.1:10101
   gpu-energy-exporter --carbon.zone FRA --carbon.pue 1.2     with emissions
   gpu-energy-exporter --carbon.zone GBR --carbon.provider uk with the intensity of each half hour
+  gpu-energy-exporter --meter nvml --meter rapl              GPUs, and the CPUs' own counters beside them
   gpu-energy-exporter --meter nvml --meter estimate          GPUs, and an estimate of the CPUs beside them
   gpu-energy-exporter --state.file /var/lib/perjoule/state   counters go on after a restart
   gpu-energy-exporter --config.file exporter.toml            the same settings from a file, read again on SIGHUP
@@ -74,6 +76,14 @@ def _add_meters(group: Group) -> None:
         action="append",
         choices=(AUTO, *METERS),
         help="where energy comes from, repeatable (default: auto, every hardware meter that answers, else estimate)",
+    )
+    add(
+        "--path.sysfs",
+        dest="sysfs",
+        metavar="DIR",
+        type=Path,
+        default=SYSFS,
+        help="where RAPL's counters are, such as a container's mount of the host's /sys (default: %(default)s)",
     )
     add(
         "--state.file",

@@ -87,8 +87,8 @@ def _open_amd(config: Config, clock: Clock) -> Meter:  # noqa: ARG001 (as above)
     return AmdMeter(clock)
 
 
-def _open_rapl(config: Config, clock: Clock) -> Meter:  # noqa: ARG001 (as above)
-    return RaplMeter(clock)
+def _open_rapl(config: Config, clock: Clock) -> Meter:
+    return RaplMeter(clock, config.sysfs)
 
 
 def _open_estimate(config: Config, clock: Clock) -> Meter:
