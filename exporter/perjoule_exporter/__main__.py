@@ -4,6 +4,7 @@ Exit codes: 0 ended by a signal, 1 failed, 2 a setting that cannot be honoured. 
 """
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from perjoule.errors import PerjouleError, UsageError
 from perjoule_exporter.config import Config, parse
 from perjoule_exporter.flags import PROGRAM
 from perjoule_exporter.logs import start_logging
+from perjoule_exporter.notify import Notifier
 from perjoule_exporter.program import Exporter
 
 _LOG = logging.getLogger(__name__)
@@ -36,9 +38,16 @@ def _run_until_signal(config: Config, argv: Sequence[str] | None) -> int:
     orders: SimpleQueue[int] = SimpleQueue()
     for number, order in ((signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGHUP, _RELOAD)):
         signal.signal(number, lambda *_, order=order: orders.put(order))
+    manager = Notifier(os.environ)
     exporter = Exporter(config, failed=lambda: orders.put(1))
+    status = f"listening on {exporter.url}{config.telemetry_path}"
+    manager.ready(status)
+    manager.watch(exporter.health)
     while (code := orders.get()) == _RELOAD:
+        manager.reloading()
         _reload(exporter, argv)
+        manager.ready(status)
+    manager.stopping()
     exporter.close()
     return code
 

@@ -31,6 +31,7 @@ class Config:
     meters: tuple[str, ...]
     address: Address
     telemetry_path: str
+    web_config_file: Path | None
     carbon: CarbonSettings
     price: Price | None
     embodied: Embodied | None
@@ -49,6 +50,7 @@ NEEDS_RESTART = {
     "meters": "--meter",
     "address": "--web.listen-address",
     "telemetry_path": "--web.telemetry-path",
+    "web_config_file": "--web.config.file",
     "sysfs": "--path.sysfs",
     "estimate": "--estimate.*",
     "simulated_script": "--simulated.script",
@@ -70,6 +72,7 @@ def parse(argv: Sequence[str] | None) -> Config:
         meters=_meters(given.meter or [AUTO]),
         address=parse_address(given.listen_address),
         telemetry_path=_telemetry_path(given.telemetry_path),
+        web_config_file=given.web_config_file,
         carbon=carbon_settings(given),
         price=price_of(given.price_per_kwh, given.price_currency),
         embodied=_embodied(given),

@@ -199,6 +199,13 @@ def _add_web(group: Group) -> None:
         default="/metrics",
         help="where the metrics are (default: %(default)s)",
     )
+    add(
+        "--web.config.file",
+        dest="web_config_file",
+        metavar="FILE",
+        type=Path,
+        help="YAML file for TLS and basic auth, in the exporter-toolkit's format (default: plain HTTP for everyone)",
+    )
 
 
 def _add_logs(group: Group) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import fields, replace
 
+from perjoule_exporter.access import Protection
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.collector import registry
 from perjoule_exporter.config import NEEDS_RESTART, Config
@@ -23,6 +24,7 @@ from perjoule_exporter.state import StateFile
 from perjoule_exporter.track import Charges
 from perjoule_exporter.view import DeviceView
 from perjoule_exporter.web import Site, WebHandle, start_web
+from perjoule_exporter.webconfig import WebConfigFile
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ class Exporter:
         """
         clock = clock or Clock()
         self.config = config
+        file = config.web_config_file
+        self._protection = Protection if file is None else WebConfigFile(file).current
         self._publishing = threading.Lock()
         self._state = StateFile(config.state_file) if config.state_file is not None else None
         saved = self._state.load() if self._state is not None else {}
@@ -82,6 +86,7 @@ class Exporter:
         self.config = Config(**{**{field.name: getattr(config, field.name) for field in fields(Config)}, **kept})
         self._sampler.rules = self._rules()
         start_logging(config.log_level, config.log_format)
+        self._protection()  # its file says now, not at the next scrape, what is wrong with it
         _LOG.info("settings read again")
 
     def close(self) -> None:
@@ -110,10 +115,11 @@ class Exporter:
         site = Site(
             registry=registry(self._published, self._factors),
             telemetry_path=config.telemetry_path,
-            health=lambda: ready(self.views),
+            health=self.health,
             landing_page=lambda: landing_page(self.views, self._factors(), config.telemetry_path),
+            ready=lambda: ready(self.views),
         )
-        return start_web(site, config.address)
+        return start_web(site, config.address, self._protection)
 
     def _factors(self) -> Factors:
         return replace(self._carbon.factors(), price=self.config.price)
