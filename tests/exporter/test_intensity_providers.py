@@ -367,3 +367,21 @@ def test_every_provider_says_what_it_is() -> None:
         assert provider.base_url.startswith("https://")
         assert 300 <= provider.interval_seconds <= 6 * 3600
         assert provider.max_age_seconds >= 4 * provider.interval_seconds
+
+
+def test_the_document_has_the_figures_of_the_code() -> None:
+    """Pace and age of each provider in docs/carbon.md are those that hold."""
+    text = Path(__file__).parents[2].joinpath("docs", "carbon.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip(" `") for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")
+    ]
+    seconds = {"min": 60, "h": 3600, "days": 86400}
+
+    def length(words: str) -> float:
+        number, unit, *_ = words.split()
+        return float(number) * seconds[unit]
+
+    written = {
+        cells[0]: (length(cells[1]), length(cells[3])) for cells in rows if len(cells) == 4 and cells[0] in PROVIDERS
+    }
+    assert written == {name: (p.interval_seconds, p.max_age_seconds) for name, p in PROVIDERS.items()}
