@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from perjoule_exporter.meters import Device, Status
+from perjoule_exporter.processes.owner import Owner
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What is known of a device that answers. None is unknown. Energy in joules since the exporter first saw it."""
+    """What is known of a device that answers. None is unknown. Energy in joules since the exporter first saw it.
+
+    ``split`` is the same energy by whose it is, in microjoules.
+    """
 
     energy_joules: float | None
     energy_time: float | None
@@ -27,6 +31,7 @@ class Measured:
     embodied_grams: float | None
     throttled_seconds: Mapping[str, float]
     status: Status
+    split: Mapping[Owner, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
