@@ -1,6 +1,5 @@
 """AMD boards: the real amdsmi package, and a driver written in C behind it."""
 
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 from perjoule.errors import DeviceLostError, NoMeterError
 from perjoule_exporter.meters import MICRO, Device
 from perjoule_exporter.meters.amd import AmdMeter
-from perjoule_exporter.meters.amd.counter import MOST_STEPS, Count, CounterCheck, Stamps, microjoules
 from tests.exporter import fake_amdsmi
 from tests.exporter.fake_amdsmi import (
     BOOTTIME,
@@ -18,12 +16,12 @@ from tests.exporter.fake_amdsmi import (
     IO,
     NOT_FOUND,
     NOT_SUPPORTED,
-    STEP_MICROJOULES,
     TIMEOUT,
     FakeAmd,
     joules,
 )
 from tests.exporter.fakes import WALL, Hands
+from tests.exporter.running import RunningExporter, StartExporter, wait_until
 
 GPU_0, GPU_1 = (f"fake000{gpu}-0000-1000-8000-00000000fake" for gpu in (0, 1))
 
@@ -326,37 +324,81 @@ def test_an_accumulator_that_wraps_goes_on(node: Node) -> None:
     assert (after - before) % device.counter_range_microjoules == pytest.approx(200 * MICRO, abs=0.6 * MICRO)
 
 
-@pytest.mark.parametrize(
-    ("steps", "resolution", "valid"),
-    [
-        (0, 15.259, True),
-        (MOST_STEPS - 2, 15.259, True),
-        (MOST_STEPS - 1, 15.259, False),
-        (1, 0.0, False),
-        (1, -1.0, False),
-        (1, math.nan, False),
-        (1, math.inf, False),
-    ],
-)
-def test_what_is_a_count(steps: int, resolution: float, *, valid: bool) -> None:
-    """The largest number stands for none, and steps have a size."""
-    assert Count(steps, resolution, 0).valid is valid
+def test_the_program_publishes_amd_boards(start_exporter: StartExporter, driver: FakeAmd) -> None:
+    """From end to end: two (energy, time) pairs differ by what the board drew, and only metrics reach stdout."""
+    driver.set(gpus=2, tick_us=20_000)
+    exporter = start_exporter("--meter", "amd", environment=driver.environment).ready()
+    first = energy_pair(exporter, GPU_1)
+    wait_until(lambda: energy_pair(exporter, GPU_1)[0] > first[0] + 150, "150 J more")
+    last = energy_pair(exporter, GPU_1)
+    assert last[0] - first[0] == pytest.approx(joules(1, first[1], last[1]), abs=0.01)
+    scrape = exporter.scrape()
+    assert scrape.value("gpu_info", uuid=GPU_1, gpu="1", vendor="AMD", method="counter", scope="gpu") == 1
+    assert scrape.value("gpu_power_limit_watts", uuid=GPU_1) == 750
+    assert scrape.value("gpu_energy_resets_total", uuid=GPU_1) == 0
+    assert all(line.startswith("ts=") for line in exporter.text().splitlines())
 
 
-def test_microjoules_are_exact_at_any_count() -> None:
-    """Where a float has lost the last thousands of steps, the difference of two counts is still theirs."""
-    far = 2**63
-    assert microjoules(far + 1000, 15.25) - microjoules(far, 15.25) == 15_250
-    assert microjoules(1000, STEP_MICROJOULES) == 15_259
+def test_a_lost_board_leaves_the_scrape(start_exporter: StartExporter, driver: FakeAmd) -> None:
+    """gpu_up turns 0 and its figures go, its neighbour's stay; it comes back by itself."""
+    driver.set(gpus=2)
+    exporter = start_exporter("--meter", "amd", environment=driver.environment).ready()
+    driver.set(lost_mask=0b01)
+    wait_until(lambda: exporter.scrape().value("gpu_up", uuid=GPU_0) == 0, "gpu_up turns 0")
+    scrape = exporter.scrape()
+    assert scrape.value("gpu_energy_joules_total", uuid=GPU_0) is None
+    assert scrape.number("gpu_energy_joules_total", uuid=GPU_1) > 0
+    driver.set(lost_mask=0)
+    wait_until(lambda: exporter.scrape().value("gpu_up", uuid=GPU_0) == 1, "gpu_up turns 1")
 
 
-def test_a_check_without_readings_complains() -> None:
-    """Nothing read is nothing to believe."""
-    assert CounterCheck().complaint() == "the driver tells no energy"
+def test_auto_takes_amd_boards(start_exporter: StartExporter, driver: FakeAmd, tmp_path: Path) -> None:
+    """Where an AMD driver answers, ``auto`` reads it and estimates nothing."""
+    flags = ("--path.sysfs", str(tmp_path))
+    scrape = start_exporter(*flags, environment=driver.environment).ready().scrape()
+    assert scrape.value("gpu_info", vendor="AMD", method="counter") == 1
+    assert scrape.value("cpu_info") is None
 
 
-def test_stamps_of_another_boot_clock_tell_nothing() -> None:
-    """A stamp of the future, or of long ago, is of another clock."""
-    for stamp in (6_000_000_000, 3_000_000_000):
-        assert Stamps().moved_at(Count(1, 1.0, stamp), boottime=5.0, wall=WALL) is None
-    assert Stamps().moved_at(Count(1, 1.0, 4_750_000_000), boottime=5.0, wall=WALL) == WALL - 0.25
+def ended_with(start_exporter: StartExporter, rocm: Path) -> str:
+    """Start on the ROCm of that folder, and return what the program says at its end."""
+    exporter = start_exporter("--meter", "amd", environment={"ROCM_HOME": str(rocm), "ROCM_PATH": str(rocm)})
+    assert exporter.ended() == 1
+    return exporter.text()
+
+
+def test_without_the_library_one_line_and_exit_code_1(start_exporter: StartExporter, tmp_path: Path) -> None:
+    """The package prints and then raises a KeyError: only our one line is seen."""
+    assert ended_with(start_exporter, tmp_path) == (
+        "gpu-energy-exporter: no AMD driver: libamd_smi.so was not found; "
+        "install ROCm's amd-smi-lib, or name its folder in ROCM_PATH\n"
+    )
+
+
+def test_a_library_of_another_version_is_named(start_exporter: StartExporter, tmp_path: Path, compiler: str) -> None:
+    """A symbol that the package wants and the library has not got: one line that says what does not fit."""
+    rocm = fake_amdsmi.build(tmp_path, compiler, without="amdsmi_get_link_metrics")
+    said = ended_with(start_exporter, rocm)
+    assert said.startswith("gpu-energy-exporter: the amdsmi package does not fit the installed libamd_smi.so (")
+    assert "undefined symbol: amdsmi_get_link_metrics" in said
+    assert said.count("\n") == 1
+
+
+def test_without_the_package_the_extra_is_named(start_exporter: StartExporter, tmp_path: Path) -> None:
+    """A plain installation has no amdsmi: the line says which pip line brings it."""
+    # A package of that name that is not there: as if it had not been installed.
+    (tmp_path / "amdsmi.py").write_text("raise ModuleNotFoundError(\"No module named 'amdsmi'\", name='amdsmi')\n")
+    exporter = start_exporter("--meter", "amd", environment={"PYTHONPATH": str(tmp_path)})
+    assert exporter.ended() == 1
+    assert exporter.text() == "gpu-energy-exporter: no amdsmi: pip install 'perjoule[amd]'\n"
+
+
+def energy_pair(exporter: RunningExporter, uuid: str) -> tuple[float, float]:
+    """Return (energy, time) of one scrape, once the counter was seen to move."""
+
+    def scraped() -> tuple[float, float] | None:
+        scrape = exporter.scrape()
+        time = scrape.value("gpu_energy_timestamp_seconds", uuid=uuid)
+        return None if time is None else (scrape.number("gpu_energy_joules_total", uuid=uuid), time)
+
+    return wait_until(scraped, f"an energy pair of {uuid}")
