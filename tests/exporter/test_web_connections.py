@@ -59,14 +59,13 @@ def test_a_flood_of_silent_connections_shuts_nobody_out(handle: WebHandle) -> No
 
 def test_the_longest_silent_makes_room() -> None:
     """Of two that may be, the first is ended for the third; one that is being answered is not."""
-    release = threading.Event()
+    release, at_work = threading.Event(), threading.Semaphore(0)
 
     def serve(connection: Connection) -> None:
         while connection.receive(time.monotonic() + 10):
             if connection.received == b"work":
                 connection.waiting_since = None
-                connection.send(b"begun")
-                connection.waiting_since = None
+                at_work.release()
                 release.wait(10)
                 connection.send(b"done")
                 return
@@ -76,11 +75,11 @@ def test_the_longest_silent_makes_room() -> None:
     served = Connections(listening, serve, limit=2)
     worker, idle = connect(url), connect(url)
     worker.sendall(b"work")
-    assert worker.recv(5) == b"begun"
+    assert at_work.acquire(timeout=5)
     late = connect(url)
     assert ended(idle)
     late.sendall(b"work")
-    assert late.recv(5) == b"begun"
+    assert at_work.acquire(timeout=5)
     nobody = connect(url)
     assert ended(nobody)  # both work: one too many is turned away
     release.set()
