@@ -99,7 +99,7 @@ def _carbon(factors: Factors) -> str:
         return f"<p>{ABSENT} No zone: start with <code>--carbon.zone</code> to count emissions.</p>"
     zone = f"{escape(static.name)} ({escape(static.zone)})"
     if intensity is None:
-        return f"<p>{ABSENT} {zone}: the live intensity is too old, and no average stands in for a marginal one.</p>"
+        return f"<p>{ABSENT} {zone}: no live intensity is young enough, and no average stands in for a marginal one.</p>"
     value = f"{significant(intensity.grams_per_kwh)} g/kWh"
     if intensity.provider == STATIC:
         return (

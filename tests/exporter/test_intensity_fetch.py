@@ -1,6 +1,9 @@
 """One GET against a real server: what comes back, what is refused, and that a token goes nowhere else."""
 
+import contextlib
+import gc
 import gzip
+import itertools
 import socket
 import ssl
 import subprocess
@@ -16,6 +19,7 @@ from perjoule.errors import IntensityError
 from perjoule_exporter.intensity.fetch import MOST_BYTES, Http, is_loopback, retry_after_seconds
 from perjoule_exporter.intensity.providers.provider import Request
 from tests.exporter.carbon_server import Answer, FarEnd, far_end
+from tests.exporter.running import wait_until
 
 SECRET = {"auth-token": "s3cret"}
 NOW = 1.8e9
@@ -140,6 +144,48 @@ def test_an_answer_that_drips(end: FarEnd) -> None:
     gone_on.set()
 
 
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nA: b"])
+def test_headers_that_drip(begun: bytes) -> None:
+    """The same for a status line or a header that goes on for ever, a byte at a time."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(begun)
+                while True:
+                    connection.sendall(b"x")
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        ticks = itertools.count()
+        fast = Http(total_seconds=3, monotonic=lambda: float(next(ticks)))
+        with pytest.raises(IntensityError, match="too slowly"):
+            fast(Request(f"http://127.0.0.1:{listening.getsockname()[1]}/"))
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_no_connection_is_left_open(end: FarEnd) -> None:
+    """Whatever an answer is, nothing stays behind of it."""
+    kinds = [Answer(), Answer(500), Answer(body=b" " * (MOST_BYTES + 1)), Answer(body=b"x", length=9), Answer(302)]
+    http = Http()
+
+    def ask_all() -> None:
+        for end.answer in kinds:
+            with contextlib.suppress(IntensityError):
+                http(Request(end.url))
+
+    ask_all()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        ask_all()
+    gc.collect()
+    # The server's own side of the last connections may still be closing.
+    wait_until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before, "all connections are closed")
+
+
 def test_an_answer_that_breaks_off(end: FarEnd) -> None:
     """Fewer bytes than announced are no answer, whatever they say."""
     end.answer = Answer(body=b'{"a": 1}', length=100)
@@ -215,6 +261,9 @@ def test_proxies_of_the_environment(end: FarEnd, monkeypatch: pytest.MonkeyPatch
     assert end.asked[0].path == "http://intensity.invalid/v1"
     assert fetch(f"{end.url}/direct") == b"{}"
     assert end.asked[1].path == "/direct"
+    end.answer = lambda asked: Answer(302, headers={"Location": "/new"}) if asked.path.endswith("/old") else Answer()
+    assert Http()(Request("http://intensity.invalid/old")) == b"{}"
+    assert end.asked[3].path == "http://intensity.invalid/new"
 
 
 def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:

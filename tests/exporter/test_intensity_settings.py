@@ -78,6 +78,8 @@ MAPS: dict[str, Any] = {"zone": "FRA", "provider": "electricitymaps", "token_fil
         (MAPS | {"region": ""}, "--carbon.region '' must be"),
         (MAPS | {"region": "FR&x=1"}, "--carbon.region 'FR&x=1' must be"),
         (MAPS | {"region": "../FR"}, "--carbon.region '../FR' must be"),
+        (UK | {"max_age_seconds": 1799.0}, "--carbon.max-age 0.5 h must be twice --carbon.interval 0.25 h"),
+        (UK | {"interval_seconds": 3601.0}, "must be twice --carbon.interval"),
         ({"zone": "FRA", "region": "FR"}, "--carbon.region needs a live --carbon.provider"),
         ({"zone": "FRA", "token_file": TOKEN}, "--carbon.token-file needs a live --carbon.provider"),
         ({"url": "https://h"}, "--carbon.url needs a live"),

@@ -1,19 +1,22 @@
 """One HTTP GET over urllib: verified TLS, the environment's proxies, bounded time and size, no token to strangers.
 
 This is the boundary where the network's errors become ours. Their own texts go no further: a far end may repeat the
-token in a status line, and a URL may hold the key. What it does not know is what is asked; and it bounds each wait and
-the whole body, not the time that a far end takes to drip header lines (it runs in a thread that nobody waits for).
+token in a status line, and a URL may hold the key. What it does not know is what is asked. Looking up a name is the one
+wait that it cannot bound; it runs in a thread that nobody waits for.
 """
 
+import io
 import ipaddress
+import socket
 import ssl
 import time
 import zlib
 from collections.abc import Callable
 from email.message import Message
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPMessage, HTTPResponse
-from typing import IO
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, HTTPSConnection
+from typing import IO, Any
 from urllib import request as urllib
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -29,7 +32,7 @@ WAIT_SECONDS = 10.0
 """For the connection, and for each piece of an answer."""
 
 TOTAL_SECONDS = 30.0
-"""For a whole body."""
+"""For a whole answer, so that one that drips byte by byte ends too."""
 
 _CHUNK = 65536
 _GZIP = zlib.MAX_WBITS | 16  # zlib's way to say: with a gzip header
@@ -46,12 +49,16 @@ class Http:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._wait = wait_seconds
-        self._total = total_seconds
-        self._monotonic = monotonic
         self._wall = wall
+        response = partial(_Response, end=lambda: monotonic() + total_seconds, monotonic=monotonic)
         trusted = ssl.create_default_context()
-        self._opener = _opener(trusted, urllib.ProxyHandler())
-        self._direct = _opener(trusted, urllib.ProxyHandler({}))
+
+        def opener(proxies: urllib.ProxyHandler) -> urllib.OpenerDirector:
+            # Each with handlers of its own: a handler follows redirects by the opener that it was given to last.
+            return urllib.build_opener(proxies, _Plain(response), _Tls(response, trusted), _SameOriginRedirects)
+
+        self._opener = opener(urllib.ProxyHandler())
+        self._direct = opener(urllib.ProxyHandler({}))
 
     def __call__(self, request: Request) -> bytes:
         """Return the body of a 2xx answer, unpacked.
@@ -63,7 +70,7 @@ class Http:
         asked = urllib.Request(request.url, headers=headers | dict(request.headers))  # noqa: S310 (the settings allow http and https only)
         try:
             with self._opener_for(request).open(asked, timeout=self._wait) as reply:
-                return _unpacked(self._body(reply), reply.headers.get("Content-Encoding", ""))
+                return _unpacked(_body(reply), reply.headers.get("Content-Encoding", ""))
         except HTTPError as error:
             with error:
                 raise self._refusal(error.code, error.headers) from None
@@ -73,19 +80,6 @@ class Http:
     def _opener_for(self, request: Request) -> urllib.OpenerDirector:
         # A token may go to this machine over plain http: it must not take the way over a proxy there.
         return self._direct if is_loopback(urlsplit(request.url).hostname or "") else self._opener
-
-    def _body(self, reply: HTTPResponse) -> bytes:
-        end = self._monotonic() + self._total
-        body = bytearray()
-        while piece := reply.read1(_CHUNK):
-            body += piece
-            if len(body) > MOST_BYTES:
-                raise IntensityError("answered with more than 1 MiB")
-            if self._monotonic() > end:
-                raise IntensityError(f"answered too slowly: not done after {self._total:g} s")
-        if reply.length:  # what was announced and did not come
-            raise IntensityError("broke off its answer")
-        return bytes(body)
 
     def _refusal(self, status: int, headers: Message) -> IntensityError:
         retry_after = retry_after_seconds(headers.get("Retry-After"), self._wall())
@@ -126,8 +120,69 @@ class _SameOriginRedirects(urllib.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener(trusted: ssl.SSLContext, proxies: urllib.ProxyHandler) -> urllib.OpenerDirector:
-    return urllib.build_opener(urllib.HTTPSHandler(context=trusted), proxies, _SameOriginRedirects)
+class _Hurried(io.RawIOBase):
+    """A socket's reading side that asks at each piece whether there is still time."""
+
+    def __init__(self, raw: socket.SocketIO, end: float, monotonic: Callable[[], float]) -> None:
+        self._raw, self._end, self._monotonic = raw, end, monotonic
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._monotonic() > self._end:
+            raise IntensityError("answered too slowly")
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    """An answer that must be whole by an end: status line, headers and body."""
+
+    def __init__(
+        self, sock: socket.socket, *args: Any, end: Callable[[], float], monotonic: Callable[[], float], **kwargs: Any
+    ) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp.close()
+        self.fp = io.BufferedReader(_Hurried(sock.makefile("rb", buffering=0), end(), monotonic))
+
+
+def _connected(kind: type[HTTPConnection], response: Any, host: str, **settings: Any) -> HTTPConnection:
+    connection = kind(host, **settings)
+    connection.response_class = response
+    return connection
+
+
+class _Plain(urllib.HTTPHandler):
+    def __init__(self, response: Any) -> None:
+        super().__init__()
+        self._response = response
+
+    def http_open(self, req: urllib.Request) -> HTTPResponse:
+        return self.do_open(partial(_connected, HTTPConnection, self._response), req)
+
+
+class _Tls(urllib.HTTPSHandler):
+    def __init__(self, response: Any, trusted: ssl.SSLContext) -> None:
+        super().__init__(context=trusted)
+        self._response, self._trusted = response, trusted
+
+    def https_open(self, req: urllib.Request) -> HTTPResponse:
+        return self.do_open(partial(_connected, HTTPSConnection, self._response), req, context=self._trusted)
+
+
+def _body(reply: HTTPResponse) -> bytes:
+    body = bytearray()
+    while piece := reply.read1(_CHUNK):
+        body += piece
+        if len(body) > MOST_BYTES:
+            raise IntensityError("answered with more than 1 MiB")
+    if reply.length:  # what was announced and did not come
+        raise IntensityError("broke off its answer")
+    return bytes(body)
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

@@ -87,14 +87,21 @@ def source_of(settings: CarbonSettings) -> Source | None:
         raise UsageError(f"--carbon.provider {provider.name} needs --carbon.zone, such as FRA or US-CA")
     _check_token(provider, settings)
     region = provider.region(settings.zone, _region(settings.region))
+    interval_seconds = _interval(provider, settings.interval_seconds)
+    max_age_seconds = _max_age(provider, settings.max_age_seconds)
+    if max_age_seconds < 2 * interval_seconds:
+        raise UsageError(
+            f"--carbon.max-age {span(max_age_seconds)} must be twice --carbon.interval {span(interval_seconds)} at "
+            "least: a value would be too old before the next one is asked for"
+        )
     return Source(
         provider=provider,
         zone=settings.zone if settings.region is None else region,
         region=region,
         base_url=_base_url(provider, settings.url),
         token_file=settings.token_file,
-        interval_seconds=_interval(provider, settings.interval_seconds),
-        max_age_seconds=_max_age(provider, settings.max_age_seconds),
+        interval_seconds=interval_seconds,
+        max_age_seconds=max_age_seconds,
     )
 
 
