@@ -9,8 +9,10 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -266,19 +268,75 @@ def test_proxies_of_the_environment(end: FarEnd, monkeypatch: pytest.MonkeyPatch
     assert end.asked[3].path == "http://intensity.invalid/new"
 
 
-def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
-    """TLS is verified: a server with a certificate of its own making is not asked."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+@contextmanager
+def tls_end(folder: Path, name: str) -> Iterator[tuple[FarEnd, Path]]:
+    """Run a far end with a certificate of its own making for ``name``, and give that too."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+         "-subj", "/CN=far end", "-addext", f"subjectAltName={name}", "-keyout", key, "-out", certificate],
         check=True, capture_output=True, timeout=20,
     )  # fmt: skip
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with far_end(lambda raw: context.wrap_socket(raw, server_side=True)) as tls:
-        assert "cannot be trusted" in str(refused(tls.url))
-        assert tls.asked == []
+    with far_end(lambda raw: context.wrap_socket(raw, server_side=True)) as end:
+        yield end, certificate
+
+
+def test_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
+    """TLS is verified: a server with a certificate of its own making is not asked."""
+    with tls_end(tmp_path, "IP:127.0.0.1") as (end, _):
+        assert "cannot be trusted" in str(refused(end.url))
+        assert end.asked == []
+
+
+def test_a_certificate_that_the_system_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's own list counts, by OpenSSL's variable; for the name that was asked and no other."""
+    with tls_end(tmp_path, "IP:127.0.0.1") as (end, certificate):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert fetch(end.url) == b"{}"
+    with tls_end(tmp_path, "DNS:other.invalid") as (end, _):
+        assert "cannot be trusted" in str(refused(end.url))
+        assert end.asked == []
+
+
+def test_a_proxy_never_sees_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tunnel goes through it for https: it learns the host's name and nothing else."""
+    seen: list[bytes] = []
+    with (
+        tls_end(tmp_path, "DNS:intensity.invalid") as (end, certificate),
+        socket.create_server(("127.0.0.1", 0)) as listening,
+    ):
+
+        def proxy() -> None:
+            client, _ = listening.accept()
+            with client, socket.create_connection(("127.0.0.1", urlsplit(end.url).port or 0)) as server:
+                seen.append(client.recv(65536))
+                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                back = threading.Thread(target=pump, args=(server, client), daemon=True)
+                back.start()
+                pump(client, server, seen)
+                back.join(5)
+
+        def pump(source: socket.socket, target: socket.socket, copy: list[bytes] | None = None) -> None:
+            with contextlib.suppress(OSError):
+                while piece := source.recv(65536):
+                    target.sendall(piece)
+                    if copy is not None:
+                        copy.append(piece)
+                target.shutdown(socket.SHUT_WR)
+
+        thread = threading.Thread(target=proxy, daemon=True)
+        thread.start()
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        assert fetch("https://intensity.invalid/v1?api_key=s3cret") == b"{}"
+        thread.join(5)
+        assert (end.asked[0].path, end.asked[0].headers["auth-token"]) == ("/v1?api_key=s3cret", "s3cret")
+    assert seen[0].startswith(b"CONNECT intensity.invalid:443 ")
+    assert b"s3cret" not in b"".join(seen)
 
 
 @pytest.mark.parametrize(
