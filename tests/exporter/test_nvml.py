@@ -125,9 +125,8 @@ def test_a_gpu_without_a_counter_integrates_its_power(
     assert scrape.value("gpu_info", method="integrated") == 1
     # The load changes by 200 W four times a second: each change is seen late or early by half an interval at most.
     changes = 4 * (later_time - time) + 2
-    interval = 0.020 if samples else 0.050  # 25 ms, oversleeping included
+    interval = 0.020 if samples else 0.100  # 25 ms, or more while little changes, oversleeping included
     assert later_energy - energy == pytest.approx(joules(0, time, later_time), abs=changes * 200 * interval / 2)
-    assert later_energy - energy == pytest.approx(joules(0, time, later_time), rel=0.1)
 
 
 def test_unsupported_values_are_absent(start_exporter: StartExporter, driver: FakeDriver) -> None:
@@ -169,6 +168,43 @@ def test_a_gpu_lost_before_the_start_costs_only_itself(start_exporter: StartExpo
     assert exporter.text().count("a GPU does not answer and is left out: GPU 0: GPU is lost") == 1
 
 
+def test_a_gpu_that_appears_is_published(start_exporter: StartExporter, driver: FakeDriver) -> None:
+    """Without a restart, from 0 on, and the GPU that was there sees no reset."""
+    exporter = started(start_exporter, driver)
+    before = after(exporter, GPU_0, 10.0).number("gpu_energy_joules_total", uuid=GPU_0)
+    driver.set(gpus=2)
+    wait_until(lambda: exporter.scrape().value("gpu_up", uuid=GPU_1), "the second GPU is found")
+    scrape = after(exporter, GPU_1, 10.0)
+    assert scrape.number("gpu_energy_joules_total", uuid=GPU_1) < 320 * 2
+    assert scrape.number("gpu_energy_joules_total", uuid=GPU_0) > before
+    assert scrape.number("gpu_energy_resets_total", uuid=GPU_0) == 0
+
+
+def test_a_board_under_mig_counts_once(start_exporter: StartExporter, driver: FakeDriver) -> None:
+    """Its joules are published for the board and for no slice, exact as ever; its utilisation is absent."""
+    driver.set(mig=7)
+    exporter = started(start_exporter, driver)
+    energy, time = pair(exporter, GPU_0)
+    scrape = after(exporter, GPU_0, 50.0)
+    later_energy, later_time = pair(exporter, GPU_0)
+    assert len([s for s in scrape.samples if s.name == "gpu_energy_joules_total"]) == 1
+    assert scrape.value("gpu_utilization_ratio") is None
+    assert later_energy - energy == pytest.approx(joules(0, time, later_time), abs=0.003)
+
+
+def test_a_superchips_joules_and_watts_are_its_modules(start_exporter: StartExporter, driver: FakeDriver) -> None:
+    """GPU and CPU together, in the counter and in every power family, and gpu_info says so."""
+    driver.set(module=1)
+    exporter = started(start_exporter, driver)
+    energy, time = pair(exporter, GPU_0)
+    scrape = after(exporter, GPU_0, 50.0)
+    later_energy, later_time = pair(exporter, GPU_0)
+    assert scrape.value("gpu_info", scope="module", method="counter") == 1
+    assert scrape.number("gpu_power_average_watts") == 280
+    assert scrape.number("gpu_power_watts") in {180.0, 380.0}
+    assert later_energy - energy == pytest.approx(joules(0, time, later_time, module=True), abs=0.003)
+
+
 def test_a_reset_counter_never_goes_back(start_exporter: StartExporter, driver: FakeDriver) -> None:
     """The driver's counter restarts at 0: ours goes on, without a jump, and the reset is counted."""
     exporter = started(start_exporter, driver)
@@ -187,19 +223,21 @@ def test_a_reset_counter_never_goes_back(start_exporter: StartExporter, driver: 
     assert later_energy - energy == pytest.approx(joules(0, time, later_time), abs=300 * 0.1)
 
 
-def test_a_driver_that_hangs_serves_nothing_stale(start_exporter: StartExporter, driver: FakeDriver) -> None:
+@pytest.mark.parametrize("call", ["hang", "hang_status"])
+def test_a_driver_that_hangs_serves_nothing_stale(start_exporter: StartExporter, driver: FakeDriver, call: str) -> None:
     """A second into the hang the series are gone and the scrape still answers; afterwards it goes on by itself."""
     exporter = started(start_exporter, driver)
     after(exporter, GPU_0, 20.0)
-    driver.set(hang_mask=1)
+    driver.set(**{call: 1})
     wait_until(lambda: exporter.scrape().value("gpu_up") == 0, "gpu_up turns 0", seconds=5.0)
     scrape = exporter.scrape()
     assert scrape.names(uuid=GPU_0) == HEALTH
     assert scrape.number("gpu_sample_age_seconds") > 0.5
-    driver.set(hang_mask=0)
+    driver.set(**{call: 0})
     wait_until(lambda: exporter.scrape().value("gpu_up") == 1, "gpu_up turns 1")
-    # What was used meanwhile, a second at 200 W and more, was counted by the driver.
-    assert exporter.scrape().number("gpu_energy_joules_total") > 100
+    # What was used meanwhile, most of a second at 200 W and more, was counted by the driver.
+    wait_until(lambda: (exporter.scrape().value("gpu_energy_joules_total") or 0) > 100, "what was used meanwhile")
+    assert exporter.scrape().number("gpu_energy_resets_total") == 0
 
 
 def test_a_hanging_driver_does_not_keep_the_program(start_exporter: StartExporter, driver: FakeDriver) -> None:

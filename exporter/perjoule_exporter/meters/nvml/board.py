@@ -98,8 +98,8 @@ class Board:
         """
         try:
             energy, _, instant = self._fields.read()
-            millijoules = energy[0] if energy else self._handle.ask("nvmlDeviceGetTotalEnergyConsumption")
-            milliwatts = instant[0] if instant else self._handle.ask("nvmlDeviceGetPowerUsage")
+            millijoules = energy[0] if energy else self._handle.ask("nvmlDeviceGetTotalEnergyConsumption", vital=True)
+            milliwatts = instant[0] if instant else self._handle.ask("nvmlDeviceGetPowerUsage", vital=True)
         except DeviceLostError:
             return True
         if millijoules == 0 and milliwatts:
@@ -130,7 +130,7 @@ class Board:
             DeviceLostError: the GPU does not answer.
         """
         energy, average, instant = self._fields.read()
-        milliwatts = instant[0] if instant else self._handle.ask("nvmlDeviceGetPowerUsage")
+        milliwatts = instant[0] if instant else self._handle.ask("nvmlDeviceGetPowerUsage", vital=True)
         watts = None if milliwatts is None else milliwatts / 1e3
         if self.method == COUNTER:
             microjoules, moved_at = self._counted(energy)
@@ -165,7 +165,7 @@ class Board:
     def _counted(self, energy: tuple[int, int] | None) -> tuple[int | None, float | None]:
         if energy is not None:
             return energy[0] * 1000, self._stamps.moved_at(*energy, wall=self._clock.wall())
-        millijoules = self._handle.ask("nvmlDeviceGetTotalEnergyConsumption")
+        millijoules = self._handle.ask("nvmlDeviceGetTotalEnergyConsumption", vital=True)
         return None if millijoules is None else millijoules * 1000, None
 
     def _integrated(self, watts: float | None) -> tuple[int | None, float | None]:
@@ -184,4 +184,4 @@ class Board:
     def _asked_scope(self) -> int:
         scoped = [(field, scope) for scope in (GPU_SCOPE, MODULE_SCOPE) for field in (AVERAGE_POWER, INSTANT_POWER)]
         power = [answer and answer[0] for answer in Fields(self._handle, scoped).read()]
-        return MODULE_SCOPE if is_module(power, self._handle.ask("nvmlDeviceGetPowerUsage")) else GPU_SCOPE
+        return MODULE_SCOPE if is_module(power, self._handle.ask("nvmlDeviceGetPowerUsage", vital=True)) else GPU_SCOPE

@@ -1,8 +1,9 @@
 """The border to NVML: the only file that imports pynvml, and where its errors become ours.
 
-Three kinds of answers are told apart, by error code and not by architecture: never (the call is not made again in this
-session), not now (the value is absent), and everything else, which means that the GPU is lost. The fast call, field
-values, goes past the binding's Python with one array that is kept: it is made forty times a second for each GPU.
+Refusals are told apart by error code, not by architecture: never (the call is not made again in this session), not now
+(the value is absent), gone (the GPU is lost). What is left, as "unknown error", means lost where energy and power are
+read, and absent anywhere else. The fast call, field values, goes past the binding's Python with one array that is kept:
+it is made forty times a second for each GPU.
 """
 
 import ctypes
@@ -39,7 +40,17 @@ _NOT_NOW = frozenset(
         pynvml.NVML_ERROR_NOT_READY,
     }
 )
-"""Answers after which the value is absent and the device is still there. Any other error means that it is lost."""
+"""Answers after which the value is absent and the device is still there."""
+
+_GONE = frozenset(
+    {
+        pynvml.NVML_ERROR_UNINITIALIZED,
+        pynvml.NVML_ERROR_DRIVER_NOT_LOADED,
+        pynvml.NVML_ERROR_GPU_IS_LOST,
+        pynvml.NVML_ERROR_RESET_REQUIRED,
+    }
+)
+"""Answers that say of themselves that the device is not there."""
 
 
 class Handle:
@@ -50,10 +61,11 @@ class Handle:
         self.name = name
         self._absent: set[tuple[str, object]] = set()
 
-    def ask(self, call: str, *arguments: Any, which: object = None) -> Any:
+    def ask(self, call: str, *arguments: Any, which: object = None, vital: bool = False) -> Any:
         """Return what the call of the binding answers for this GPU; None where it has no answer.
 
-        ``which`` tells apart what the call may have an answer for and what not: a clock's domain.
+        ``which`` tells apart what the call may have an answer for and what not: a clock's domain. ``vital``: a GPU that
+        gives an error here that says nothing is lost; elsewhere only the value is absent.
 
         Raises:
             DeviceLostError: the GPU does not answer.
@@ -65,7 +77,7 @@ class Handle:
         except pynvml.NVMLError as error:
             if error.value in _NEVER:
                 self._absent.add((call, which))
-            elif error.value not in _NOT_NOW:
+            elif error.value in _GONE or (vital and error.value not in _NOT_NOW):
                 raise self.lost(error) from error
         except AttributeError:  # a binding older than the call
             self._absent.add((call, which))

@@ -3,8 +3,9 @@
 NVML shows a process the GPUs that were there at its init. New ones are not seen, and one that was lost stays lost,
 until it is shut down and initialised again. That makes all handles void, keeps every reader out meanwhile, and must not
 happen while a thread hangs in a call. So it is done only for a reason, which ``devices`` looks for: the kernel's driver
-has other GPUs than at the init, a GPU is lost, or the kernel does not tell. And it is done so seldom that it takes a
-thousandth of the time at most, and never while a call is under way. Readers find their GPU again by its uuid.
+has other GPUs than at the init, a GPU is lost, or the kernel does not tell. It takes a thousandth of the time at most;
+as long as the reason stays, each time doubles the wait for the next; and it never happens while a call is under way.
+Readers find their GPU again by its uuid.
 
 What that cannot do: while one GPU's driver hangs, no other GPU is found; and where persistence mode is off and nobody
 else uses a GPU, its driver unloads for that moment, so that its counter starts again at 0 (a reset as any other).
@@ -27,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_RENEW_SECONDS = 2.0
+_RENEW_SECONDS, _RENEW_AT_LEAST_SECONDS = 2.0, 600.0
 _RENEW_SHARE = 0.001  # of the time
 
 _SETTLE_SECONDS = 0.5
@@ -54,7 +55,8 @@ class NvmlMeter:
         self._listed: list[Board] = []
         self._left_out: set[int] = set()
         self._bound = bound_gpus(folders)
-        self._wanted = False
+        self._wanted = False  # a new session, though nothing new is seen
+        self._patience = _RENEW_SECONDS
         self._session = Session()
         self._began = clock.monotonic()
         try:
@@ -72,8 +74,12 @@ class NvmlMeter:
         Raises:
             DeviceLostError: the driver does not answer.
         """
-        if self._stale() and self._renewed():
+        if self._due() and self._renewed():
+            listed = set(self._boards)
             self._enumerate()
+            self._patience = min(self._patience * 2, _RENEW_AT_LEAST_SECONDS)
+            if listed != set(self._boards):
+                self._patience = _RENEW_SECONDS
         return [board.device() for board in self._listed if not board.lost]
 
     def read(self, device: Device) -> Reading:
@@ -120,14 +126,15 @@ class NvmlMeter:
                 board.session = LOST
                 raise
 
-    def _stale(self) -> bool:
-        age = self._clock.monotonic() - self._began
-        if age < max(_RENEW_SECONDS, self._session.took / _RENEW_SHARE):
-            return False
+    def _due(self) -> bool:
+        """Whether there is a reason for a new session, and the last one is old enough."""
         bound = bound_gpus(self._folders)
-        if bound is None or bound != self._bound:
-            return True
-        return self._wanted or bool(self._left_out) or any(board.lost for board in self._listed)
+        changed = bound is not None and bound != self._bound
+        ailing = bound is None or self._wanted or bool(self._left_out) or any(board.lost for board in self._listed)
+        if not ailing:
+            self._patience = _RENEW_SECONDS
+        wait = max(_RENEW_SECONDS if changed else self._patience, self._session.took / _RENEW_SHARE)
+        return (changed or ailing) and self._clock.monotonic() - self._began >= wait
 
     def _renewed(self) -> bool:
         bound = bound_gpus(self._folders)
@@ -159,6 +166,8 @@ class NvmlMeter:
     def _board(self, handle: Handle, index: int, driver: str) -> Board:
         """Return the board of a handle. A known one finds its handle itself, in its own reader's thread."""
         uuid = handle.text("nvmlDeviceGetUUID")
+        if not uuid:
+            raise DeviceLostError(f"{handle.name}: it has no uuid")
         board = self._boards.get(uuid)
         if board is None:
             identity = Identity(uuid, index, driver, handle.text("nvmlDeviceGetName"), handle.pci_bus_id())
