@@ -9,10 +9,10 @@ It does not know whether a counter that behaves tells the truth: the integral of
 """
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from perjoule_exporter.clock import Moment
 from perjoule_exporter.meters import MICRO
@@ -26,19 +26,34 @@ LATE_SECONDS = 0.5
 _TICKS_REMEMBERED = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(NamedTuple):
     """What is known of the time since the reading before, beside the counter.
 
     Attributes:
         bridge_joules: its energy by the power that was read; None where none was.
-        ceiling_watts: more than the device can draw.
+        ceiling_watts: tells more than the device can draw.
         grams_per_joule: the factor in force; None where there is none.
     """
 
     bridge_joules: float | None
-    ceiling_watts: float
+    ceiling_watts: Callable[[], float]
     grams_per_joule: float | None
+
+
+class Used(NamedTuple):
+    """What a device used from one move of its counter to the next: that which is shared out over processes or spans.
+
+    Attributes:
+        microjoules: how much; never negative, and all of them together are ``Energy.total``.
+        start: monotonic seconds at which the use began, as exactly as the source tells.
+        end: the same of its end.
+        counted: it is the counter's own difference; False over a reset, where it is bridged or only a part.
+    """
+
+    microjoules: int
+    start: float
+    end: float
+    counted: bool
 
 
 class Energy:
@@ -52,22 +67,30 @@ class Energy:
         self.range_microjoules = range_microjoules
         self._raw: int | None = None
         self._read_at = 0.0
+        self._since = 0.0  # monotonic seconds at which the counter last moved
         self._ticks: deque[float] = deque(maxlen=_TICKS_REMEMBERED)
 
-    def advance(self, raw: int, moved_at: float | None, now: Moment, interval: Interval) -> None:
-        """Fold in a reading of ``raw`` microjoules, which moved last at ``moved_at`` if the source says so."""
+    def advance(self, raw: int, moved_at: float | None, now: Moment, interval: Interval) -> Used | None:
+        """Fold in a reading of ``raw`` microjoules, which moved last at ``moved_at`` if the source says so.
+
+        Return what was used since it moved before; None when it has not moved, and at the first reading.
+        """
         gap = now.monotonic - self._read_at
+        used = None
         if self._raw is None:
-            delta = 0
             self.moved_at = moved_at
-        else:
-            delta = self._used(raw, gap, interval)
-            if raw != self._raw:
-                self._moved(moved_at, now, gap)
+            self._since = now.monotonic if moved_at is None else _monotonic(moved_at, now)
+        elif raw != self._raw:
+            resets = self.resets
+            delta = self._used(raw, self._raw, gap, interval)
+            self._moved(moved_at, now, gap)
+            used = self._interval(delta, now, counted=self.resets == resets)
+        delta = 0 if used is None else used.microjoules
         self.total = (self.total or 0) + delta
         if interval.grams_per_joule is not None:
             self.grams = (self.grams or 0.0) + delta / MICRO * interval.grams_per_joule
         self._raw, self._read_at = raw, now.monotonic
+        return used
 
     def update_interval(self) -> float | None:
         """Return the usual seconds between two moves of the counter, once three were seen."""
@@ -108,11 +131,18 @@ class Energy:
         self.moved_at = None if saved["moved_at"] is None else float(saved["moved_at"])
         if lasting and saved["raw"] is not None:
             self._raw, self._read_at = int(saved["raw"]), float(saved["read_at"])
+            self._since = self._read_at
 
-    def _used(self, raw: int, gap: float, interval: Interval) -> int:
-        """Return the microjoules since the reading before, and count a reset."""
-        before = self._raw if self._raw is not None else raw
-        possible = interval.ceiling_watts * (gap + LATE_SECONDS) * MICRO
+    def _interval(self, delta: int, now: Moment, *, counted: bool) -> Used:
+        """Return ``delta`` with its time. A stamp of a clock that was set meanwhile is kept within what is possible."""
+        end = now.monotonic if self.moved_at is None else _monotonic(self.moved_at, now)
+        start, self._since = self._since, max(self._since, end)
+        return Used(delta, start, self._since, counted)
+
+    def _used(self, raw: int, before: int, gap: float, interval: Interval) -> int:
+        """Return the microjoules since the reading ``before``, ``gap`` seconds ago, and count a reset."""
+        ceiling = interval.ceiling_watts()
+        possible = ceiling * (gap + LATE_SECONDS) * MICRO
         delta = raw - before
         if delta < 0 and self.range_microjoules is not None:
             delta += self.range_microjoules
@@ -123,7 +153,7 @@ class Energy:
         if interval.bridge_joules is not None:
             return round(interval.bridge_joules * MICRO)
         # A counter that restarted within the interval shows a part of what the interval used, and that was read.
-        return raw if raw < before and raw <= interval.ceiling_watts * gap * MICRO else 0
+        return raw if raw < before and raw <= ceiling * gap * MICRO else 0
 
     def _moved(self, moved_at: float | None, now: Moment, gap: float) -> None:
         """Note when the counter moved: the source's word, else the middle between the two readings around it.
@@ -136,3 +166,8 @@ class Energy:
             return
         self.moved_at = now.wall - gap / 2 if moved_at is None else moved_at
         self._ticks.append(now.monotonic - (now.wall - self.moved_at))
+
+
+def _monotonic(wall: float, now: Moment) -> float:
+    """Return a Unix time that is not in the future on the monotonic clock."""
+    return min(now.monotonic, now.monotonic - (now.wall - wall))

@@ -90,13 +90,12 @@ class Seat:
             self.track.advance(reading, now, rules.charges())
             if status is not None:
                 self.track.observe(status, now)
-            until_tick = self.track.energy.next_move()
-            lowest = self.track.power.extremes()[0]
+            lowest = self.track.power.lowest()
         self.rest.drew(reading.power_watts, lowest)
         if status is not None:
             ratio = status.utilization_ratio if self.device.kind is DeviceKind.GPU else None
             self.rest.utilized(ratio, now.monotonic)
-        self._plan(now, rules, until_tick, had_status=status is not None)
+        self._plan(now, rules, had_status=status is not None)
         if self.lost:
             _LOG.warning("%s is back", self.device.uuid)
             self.lost = False
@@ -111,12 +110,14 @@ class Seat:
             _LOG.warning("lost a device, its series are withdrawn: %s", why)
             self.lost = True
 
-    def _plan(self, now: Moment, rules: Rules, until_tick: float | None, *, had_status: bool) -> None:
+    def _plan(self, now: Moment, rules: Rules, *, had_status: bool) -> None:
         resting = self.rest.resting(now.monotonic)
+        attended = rules.attended(self.device)
+        next_move = self.track.energy.next_move() if attended else None
         wait = rules.pace.until_next(
             resting=resting,
-            attended=rules.attended(self.device),
-            until_tick=None if until_tick is None else until_tick - now.monotonic,
+            attended=attended,
+            until_tick=None if next_move is None else next_move - now.monotonic,
         )
         # The grid of due times is kept; what was missed (a suspended process) is skipped, not caught up.
         late = now.monotonic - self.next_read

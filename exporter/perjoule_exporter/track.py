@@ -6,14 +6,16 @@ failed or is too old is not shown.
 """
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from perjoule.metrics import CATALOGUE
 from perjoule_exporter.clock import Moment
-from perjoule_exporter.energy import MAX_AGE_SECONDS, Energy, Interval
+from perjoule_exporter.energy import MAX_AGE_SECONDS, Energy, Interval, Used
 from perjoule_exporter.meters import MICRO, THROTTLE_REASONS, Device, Reading, Status
+from perjoule_exporter.processes.owner import Owner
 from perjoule_exporter.view import DeviceView, Measured
 from perjoule_exporter.window import SlidingExtremes
 
@@ -39,6 +41,22 @@ class Charges:
     embodied_grams_per_second: float | None = None
 
 
+class Splitter(Protocol):
+    """Shares a device's energy out. Called with the lock of the sums held, so that parts and whole always agree."""
+
+    def used(self, used: Used, now: float) -> None:
+        """Take over energy that was just added to the sum, at the monotonic time ``now``."""
+        ...
+
+    def shown(self) -> Mapping[Owner, int] | None:
+        """Return the microjoules of each owner, together the sum; None where nobody can tell."""
+        ...
+
+    def saved(self) -> Any:
+        """Return what it needs to go on after a restart, as JSON values."""
+        ...
+
+
 class Power:
     """The power of one device: its integral by the trapezoid rule, and its extremes."""
 
@@ -60,9 +78,13 @@ class Power:
         self._extremes.add(time, watts)
         return joules
 
-    def extremes(self) -> tuple[float | None, float | None]:
-        """Return the lowest and the highest power of the window."""
-        return self._extremes.lowest(), self._extremes.highest()
+    def lowest(self) -> float | None:
+        """Return the lowest power of the window."""
+        return self._extremes.lowest()
+
+    def highest(self) -> float | None:
+        """Return the highest power of the window."""
+        return self._extremes.highest()
 
 
 class Health:
@@ -87,6 +109,8 @@ class Track:
         self.energy = Energy(device.counter_range_microjoules)
         self.power = Power()
         self.health = Health()
+        self.splitter: Splitter | None = None
+        self.kept_split: Any = None  # what a splitter of an earlier run saved, until there is one again
         self._reading: Reading | None = None  # None after a failure
         self._read_at: float | None = None
         self._status: Status | None = None
@@ -100,8 +124,10 @@ class Track:
         watts = reading.power_watts if reading.power_watts is not None else reading.average_power_watts
         bridge = self.power.advance(watts, now.monotonic)
         if reading.energy_microjoules is not None:
-            interval = Interval(bridge, self._ceiling(), charges.grams_per_joule)
-            self.energy.advance(reading.energy_microjoules, reading.energy_time, now, interval)
+            interval = Interval(bridge, self._ceiling, charges.grams_per_joule)
+            used = self.energy.advance(reading.energy_microjoules, reading.energy_time, now, interval)
+            if used is not None and self.splitter is not None:
+                self.splitter.used(used, now.monotonic)
         self._embody(now, charges.embodied_grams_per_second)
         self._reading, self._read_at = reading, now.monotonic
         self.health.samples["ok"] += 1
@@ -118,6 +144,11 @@ class Track:
     def took(self, seconds: float) -> None:
         """Count how long one reading took."""
         self.health.took(seconds)
+
+    def utilization_ratio(self, now: float) -> float | None:
+        """Return the share of time in which a kernel ran, as of late; None where that is not known."""
+        fresh = self._status is not None and now - self._status_at <= MAX_AGE_SECONDS
+        return self._status.utilization_ratio if fresh and self._status is not None else None
 
     def lost(self, outcome: str = "lost") -> None:
         """Note that the device did not answer: nothing is shown of it until it does."""
@@ -148,6 +179,7 @@ class Track:
 
     def saved(self) -> dict[str, Any]:
         """Return all sums, as JSON values."""
+        split = self.kept_split if self.splitter is None else self.splitter.saved()
         return {
             "method": self.device.method,
             "energy": self.energy.saved(),
@@ -158,6 +190,7 @@ class Track:
             "samples": dict(self.health.samples),
             "read_buckets": list(self.health.buckets),
             "read_seconds": self.health.seconds,
+            **({} if split is None else {"split": split}),
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -174,11 +207,12 @@ class Track:
         self.health.samples.update({key: int(saved["samples"][key]) for key in OUTCOMES})
         self.health.buckets = [int(count) for _, count in zip(self.health.buckets, saved["read_buckets"], strict=True)]
         self.health.seconds = float(saved["read_seconds"])
+        self.kept_split = saved.get("split")
 
     def _ceiling(self) -> float:
         """Return more watts than the device can draw."""
         limit = self._status.limit_watts if self._status is not None else None
-        known = [watts for watts in (limit, self.power.extremes()[1]) if watts]
+        known = [watts for watts in (limit, self.power.highest()) if watts]
         return (
             _ABOVE_LIMIT * max(known) if limit else max(_UNKNOWN_CEILING_WATTS, *(_ABOVE_LIMIT * w for w in known), 0.0)
         )
@@ -192,7 +226,7 @@ class Track:
     def _measured(self, reading: Reading, now: Moment) -> Measured:
         counted = self.energy.total is not None and reading.energy_microjoules is not None
         powered = reading.power_watts is not None or reading.average_power_watts is not None
-        low, high = self.power.extremes() if powered else (None, None)
+        low, high = (self.power.lowest(), self.power.highest()) if powered else (None, None)
         status = self._status if now.monotonic - self._status_at <= MAX_AGE_SECONDS else None
         return Measured(
             energy_joules=self.energy.total / MICRO if counted and self.energy.total is not None else None,
@@ -208,6 +242,7 @@ class Track:
             embodied_grams=self._embodied,
             throttled_seconds=MappingProxyType(dict(self._throttled if status else {})),
             status=status or Status(),
+            split=self.splitter.shown() if counted and self.splitter is not None else None,
         )
 
 

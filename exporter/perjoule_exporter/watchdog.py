@@ -23,7 +23,8 @@ ABANDON_SECONDS = 0.25
 HUNG_SECONDS = 0.75
 """A device whose call takes longer is withdrawn. Slower than that is a hang; between the two it is only slow."""
 
-_WATCH_SECONDS = 0.05
+_LOOK_SECONDS, _LOOK_CLOSELY_SECONDS = 0.2, 0.05  # while all answers come at once, and while one is awaited
+_DISCOVERED_SECONDS = 0.1  # a device that is added waits no longer for a reader that sleeps
 _TOGETHER_SECONDS = 0.001  # devices that are due within this are read in one go
 
 
@@ -39,7 +40,9 @@ class Reader(Caller):
         self._call: tuple[Seat, float] | None = None
         self._given_up = False
         self.ended = False
-        self._stop = threading.Event()
+        self._stopped = False
+        self._stop = threading.Lock()  # held until it is time to stop: waiting for it costs a third of an Event's wait
+        self._stop.acquire()
         self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
 
     def start(self) -> None:
@@ -48,7 +51,9 @@ class Reader(Caller):
 
     def stop(self, timeout: float) -> bool:
         """Stop the thread and return whether it ended in time."""
-        self._stop.set()
+        if not self._stopped:
+            self._stopped = True
+            self._stop.release()
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
@@ -72,7 +77,7 @@ class Reader(Caller):
                     seat.stuck = False
                     self.ended = True
                     break
-        return min((seat.next_read for seat in self._seats.all if not seat.stuck), default=soon + _WATCH_SECONDS)
+        return min((seat.next_read for seat in self._seats.all if not seat.stuck), default=soon + _DISCOVERED_SECONDS)
 
     def waits_since(self) -> tuple[Seat, float] | None:
         """Return the device whose call has not returned, and since when."""
@@ -89,10 +94,9 @@ class Reader(Caller):
 
     def _run(self) -> None:
         try:
-            while not self._stop.is_set() and not self._given_up:
-                due = self.sample()
-                # A device that discovery adds must not wait long for a reader that sleeps.
-                self._stop.wait(max(0.0, min(due - self._clock.monotonic(), _WATCH_SECONDS)))
+            while not self._stopped and not self._given_up:
+                wait = self.sample() - self._clock.monotonic()
+                self._stop.acquire(timeout=max(0.0, min(wait, _DISCOVERED_SECONDS)))
         except Exception:  # noqa: BLE001 (the thread's edge: a fault of ours must end the program, not freeze its figures)
             _LOG.exception("sampling failed")
             self._failed()
@@ -107,7 +111,7 @@ class Watchdog:
         self._make_reader = make_reader
         self._reader = make_reader()
         self._hanging: list[Reader] = []
-        self._looked_at = clock.monotonic()
+        self._next_look = clock.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -127,20 +131,22 @@ class Watchdog:
         """Whether a thread watches."""
         return self._thread.is_alive()
 
-    def look(self) -> None:
-        """Give up a reader that hangs, and withdraw devices that have hung for long."""
+    def look(self) -> float:
+        """Give up a reader that hangs, withdraw devices that have hung for long, and return seconds until next time."""
         now = self._clock.monotonic()
-        suspended = now - self._looked_at > ABANDON_SECONDS
-        self._looked_at = now
-        if suspended:  # all of us were: what a reader waits for began before, and may return at once
-            return
+        suspended = now - self._next_look > ABANDON_SECONDS
         call = self._reader.waits_since()
+        wait = _LOOK_SECONDS if call is None and not self._hanging else _LOOK_CLOSELY_SECONDS
+        self._next_look = now + wait
+        if suspended:  # all of us were: what a reader waits for began before, and may return at once
+            return _LOOK_CLOSELY_SECONDS
         if call is not None and now - call[1] > ABANDON_SECONDS and self._reader.give_up(call):
             _LOG.warning("%s is slow to answer: the others are read without it", call[0].device.uuid)
             self._hanging.append(self._reader)
             self._reader = self._make_reader()
             self._reader.start()
         self._withdraw(now)
+        return wait
 
     def _withdraw(self, now: float) -> None:
         self._hanging = [reader for reader in self._hanging if not reader.ended]
@@ -151,5 +157,6 @@ class Watchdog:
                 call[0].failed(why, now, self._seats.lock, outcome="hung")
 
     def _run(self) -> None:
-        while not self._stop.wait(_WATCH_SECONDS):
-            self.look()
+        wait = _LOOK_SECONDS
+        while not self._stop.wait(wait):
+            wait = self.look()

@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from perjoule_exporter.clock import Moment
-from perjoule_exporter.energy import LATE_SECONDS
+from perjoule_exporter.energy import LATE_SECONDS, Used
 from perjoule_exporter.meters import MICRO, THROTTLE_REASONS, Device, DeviceKind, Reading, Status
+from perjoule_exporter.processes.owner import UNKNOWN, Owner
 from perjoule_exporter.track import READ_BUCKETS, Charges, Track
 from perjoule_exporter.view import Measured
 
@@ -321,3 +323,51 @@ def test_emissions_are_the_energy_times_a_constant_factor(moves: list[int]) -> N
     assert last.energy_joules is not None
     assert last.energy_joules == pytest.approx(sum(moves[1:]) / MICRO)
     assert last.emissions_grams == pytest.approx(last.energy_joules * 3e-5)
+
+
+class Split:
+    """A splitter that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.all: list[Used] = []
+
+    def used(self, used: Used, now: float) -> None:
+        assert used.start <= used.end <= now
+        self.all.append(used)
+
+    def shown(self) -> dict[Owner, int]:
+        return {UNKNOWN: sum(used.microjoules for used in self.all)}
+
+    def saved(self) -> str:
+        return "kept"
+
+
+@given(COUNTS)
+def test_a_splitter_is_told_of_all_energy(counts: list[tuple[float, int | None, float | None]]) -> None:
+    """In intervals that touch, to the microjoule."""
+    track, split, time = Track(GPU), Split(), 0.0
+    track.splitter = split
+    for wait, raw, watts in counts:
+        time += wait
+        track.advance(Reading(energy_microjoules=raw, power_watts=watts), at(time), Charges())
+        assert sum(split.shown().values()) == (track.energy.total or 0)
+    assert all(before.end == after.start for before, after in pairwise(split.all))
+    assert sum(not used.counted for used in split.all) == track.energy.resets
+
+
+def test_the_time_of_use_is_the_counters() -> None:
+    """From the stamp before to this one, on the monotonic clock; over a restart from the last reading before it."""
+    device = replace(GPU, lasting=True)
+    track = Track(device)
+    track.splitter = split = Split()
+    for seconds, value, moved_at in ((0.0, 5.0, -0.01), (0.1, 5.0, -0.01), (0.2, 9.0, 0.15), (0.3, 1.0, 0.29)):
+        track.advance(joules(value, WALL + moved_at), at(seconds), Charges())
+    assert [(used.microjoules, used.counted) for used in split.all] == [(4 * MICRO, True), (1 * MICRO, False)]
+    assert [pytest.approx((u.start, u.end), abs=1e-6) for u in split.all] == [(999.99, 1000.15), (1000.15, 1000.29)]
+    after = Track(device)
+    after.restore(json.loads(json.dumps(track.saved())))
+    assert after.kept_split == "kept"
+    assert after.saved()["split"] == "kept"
+    after.splitter = again = Split()
+    after.advance(joules(7.0), at(60.0), Charges())
+    assert [(u.microjoules, u.start, u.end) for u in again.all] == [(6 * MICRO, 1000.3, 1060.0)]
