@@ -47,12 +47,17 @@ static int64_t now_us(void) {
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
-static int64_t boottime_ns(void) {
+/* The time since boot of a Unix time. The two clocks are compared once: a stamp of one tick is always the same. */
+static int64_t boottime_ns(int64_t at_us) {
+    static int64_t offset_us;
     struct timespec now;
     int64_t scripted = control("boottime_us", 0);
-    if (scripted) return scripted * 1000;
-    clock_gettime(CLOCK_BOOTTIME, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    if (scripted) return (scripted + at_us - now_us()) * 1000;
+    if (!offset_us) {
+        clock_gettime(CLOCK_BOOTTIME, &now);
+        offset_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000 - now_us();
+    }
+    return (at_us + offset_us) * 1000;
 }
 
 static int64_t watts(long gpu, int64_t at_us) { return (at_us / HALF_US % 2 ? HIGH_WATTS : LOW_WATTS) + gpu * STEP_WATTS; }
@@ -150,8 +155,8 @@ int amdsmi_get_energy_count(void *handle, uint64_t *steps, float *resolution, ui
     __int128 count = microjoules * 1000 / STEP_NANOJOULES;
     *steps = bit("frozen_mask", gpu) ? 8152136 : (uint64_t)count - (wrap_us && microjoules < 0);
     *resolution = (float)(control("resolution_nj", STEP_NANOJOULES) / 1e3);
-    int64_t since_tick_us = control("call_stamps", 0) ? 0 : at_us - ticked_us;
-    *stamp = (uint64_t)(boottime_ns() + (control("stamp_offset_us", 0) - since_tick_us) * 1000);
+    int64_t stamped_us = control("call_stamps", 0) ? at_us : ticked_us;
+    *stamp = (uint64_t)(boottime_ns(stamped_us) + control("stamp_offset_us", 0) * 1000);
     return SUCCESS;
 }
 

@@ -171,6 +171,15 @@ def test_a_resolution_within_a_factor_of_two_is_believed(node: Node, nanojoules:
     assert node.meter(resolution_nj=nanojoules).devices()[0].method == "counter"
 
 
+@pytest.mark.parametrize(("frozen", "seconds"), [(0, 0.5), (0b10, 1.0)])
+def test_all_boards_are_checked_at_once(node: Node, frozen: int, seconds: float) -> None:
+    """Half a second for all of them; one that is in doubt is tried a second time, and no board is checked again."""
+    meter = node.meter(gpus=8, frozen_mask=frozen)
+    assert node.hands.seconds == pytest.approx(seconds)
+    assert [device.method == "counter" for device in meter.devices()].count(False) == (1 if frozen else 0)
+    assert node.hands.seconds == pytest.approx(seconds)
+
+
 def test_without_power_a_counter_that_moves_is_believed(node: Node) -> None:
     """There is nothing to hold it against; one that stands still then has nothing at all, and is left out."""
     meter = node.meter(gpus=2, no_power_mask=0b11, no_counter_mask=0b10)

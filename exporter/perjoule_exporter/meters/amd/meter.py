@@ -197,7 +197,9 @@ class AmdMeter:
         doubted = {board.device.uuid: board for board in boards}
         lost: set[str] = set()
         complaints: Mapping[str, str] = {}
-        for _ in range(_CHECKS if doubted else 0):
+        for _ in range(_CHECKS):
+            if not doubted:
+                break
             checks = self._observed(doubted, lost)
             complaints = {uuid: complaint for uuid, check in checks.items() if (complaint := check.complaint())}
             for uuid in checks.keys() - complaints.keys():
