@@ -1,6 +1,7 @@
 """The landing page: what this exporter reads, how, and where the metrics are. One self-contained HTML document.
 
-It shows what a scrape would show, from the same views; unknown is a dash. It loads nothing from anywhere.
+It shows what a scrape would show, from the same views; unknown is a dash. It loads nothing from anywhere, and runs
+nothing in the browser.
 """
 
 from collections.abc import Iterable
@@ -15,6 +16,12 @@ from perjoule_exporter.view import DeviceView
 
 SIMULATED_BANNER = "SIMULATED: this GPU does not exist. Its joules are for tests and demonstrations only."
 
+_BANNERS = {
+    "simulated": SIMULATED_BANNER,
+    "replayed": "REPLAYED: these joules were recorded earlier. Nothing is measured now.",
+    "estimated": "ESTIMATED: CPU energy is computed from utilisation, not measured. It compares loads on one machine.",
+}
+
 _METHODS = {
     "counter": "hardware counter",
     "integrated": "power, integrated",
@@ -24,91 +31,129 @@ _METHODS = {
 }
 
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1c2430;--soft:#5b6675;--line:#dfe4ea;--ground:#fbfcfd;--card:#fff;--accent:#0a7d55;
---warn-ink:#7a4b00;--warn:#fff3d6;--bad:#b3261e}
-@media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#98a4b3;--line:#2b3440;--ground:#11161d;--card:#181f28;
+:root{color-scheme:light dark;--ink:#1c2430;--soft:#566270;--line:#dfe4ea;--ground:#f7f9fa;--card:#fff;--accent:#08704c;
+--warn-ink:#6b4200;--warn:#fff1cf;--bad:#b3261e}
+@media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa6b5;--line:#2b3440;--ground:#11161d;--card:#181f28;
 --accent:#4fd1a1;--warn-ink:#ffd88a;--warn:#3a2d10;--bad:#ff8a80}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--ground);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif}
-main{max-width:60rem;margin:0 auto;padding:2.5rem 1.25rem}
+main{max-width:62rem;margin:0 auto;padding:2.5rem 1.25rem}
 h1{margin:0;font-size:1.6rem;letter-spacing:-.01em} h2{margin:2.25rem 0 .6rem;font-size:1.05rem}
-p{margin:.3rem 0} .soft{color:var(--soft)} a{color:var(--accent)}
+p{margin:.3rem 0} .soft{color:var(--soft)} a{color:var(--accent);text-underline-offset:.2em}
+a:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
 .banner{margin:1.25rem 0 0;padding:.75rem 1rem;border-radius:.5rem;background:var(--warn);color:var(--warn-ink);
-font-weight:600}
-.card{overflow-x:auto;border:1px solid var(--line);border-radius:.6rem;background:var(--card)}
+font-weight:600} .banner+.banner{margin-top:.6rem}
+.card{border:1px solid var(--line);border-radius:.6rem;background:var(--card);overflow-x:auto}
 table{width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.6rem .9rem;text-align:left;vertical-align:top;border-top:1px solid var(--line)}
+th,td{padding:.65rem .9rem;text-align:left;vertical-align:baseline;border-top:1px solid var(--line);font-weight:400}
 thead th{border-top:0;color:var(--soft);font-size:.85rem;font-weight:600;white-space:nowrap}
-.number{text-align:right;white-space:nowrap} code{font-size:.8em;overflow-wrap:anywhere;color:var(--soft)}
-.down{color:var(--bad);font-weight:600}
-.note{margin:.6rem 0 0;font-size:.9rem}
-@media(max-width:36rem){main{padding:1.5rem .9rem} th,td{padding:.5rem} body{font-size:15px}}
-nav a{margin-right:1.25rem} footer{margin-top:2.5rem;font-size:.85rem}
+tbody th b{font-weight:600} .number{text-align:right;white-space:nowrap}
+code{font-size:.8em;overflow-wrap:anywhere;color:var(--soft)} p code{font-size:.88em}
+.down{color:var(--bad);font-weight:600} .note{margin:.6rem 0 0;font-size:.9rem}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.3rem 1.5rem;margin:0;padding:.8rem .9rem}
+dt{color:var(--soft)} dd{margin:0}
+nav{display:flex;flex-wrap:wrap;gap:.4rem 1.5rem} footer{margin-top:2.5rem;font-size:.85rem}
+@media(max-width:42rem){
+body{font-size:15px} main{padding:1.5rem 1rem}
+thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+table,tbody,tr,th,td{display:block} tr+tr{border-top:1px solid var(--line)} tr{padding:.6rem 0}
+tbody th,tbody td{border:0;padding:.12rem .9rem} tbody th{padding-bottom:.3rem}
+tbody td{display:flex;justify-content:space-between;gap:1rem;text-align:right;white-space:normal}
+tbody td[data-label]::before{content:attr(data-label);color:var(--soft);text-align:left;white-space:nowrap}
+dl{grid-template-columns:1fr;gap:0} dd+dt{margin-top:.5rem}}
 """
 
 
-def landing_page(views: Iterable[DeviceView], factors: Factors, telemetry_path: str) -> str:
-    """Return the page as HTML."""
+def landing_page(views: Iterable[DeviceView], factors: Factors, telemetry_path: str, now: float) -> str:
+    """Return the page as HTML. ``now`` is the Unix time that ages are counted to."""
     views = tuple(views)
-    simulated = any(view.device.method == "simulated" for view in views)
-    banner = f'<p class="banner" role="status">{escape(SIMULATED_BANNER)}</p>' if simulated else ""
-    rows = "".join(map(_row, views))
+    methods = {view.device.method for view in views}
+    banners = "".join(
+        f'<p class="banner" role="status">{escape(text)}</p>' for method, text in _BANNERS.items() if method in methods
+    )
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>gpu-energy-exporter</title><style>{_STYLE}</style></head>
+<meta name="robots" content="noindex"><title>gpu-energy-exporter</title><style>{_STYLE}</style></head>
 <body><main>
 <h1>gpu-energy-exporter</h1>
 <p class="soft">The joules of every device of this machine, for Prometheus.</p>
-{banner}
-<h2>Devices</h2>
-<div class="card"><table>
-<thead><tr><th>Device</th><th>Method</th><th class="number">Power</th><th class="number">Energy</th>
-<th class="number">CO<sub>2</sub>e</th></tr></thead>
-<tbody>{rows}</tbody></table></div>
-<p class="soft note">Energy and CO<sub>2</sub>e since this exporter first saw the device.</p>
+{banners}
+<h2 id="devices">Devices</h2>
+<div class="card">{_table(views)}</div>
+<p class="soft note">Power now; energy and CO<sub>2</sub>e since this exporter first saw the device.</p>
 <h2>Carbon</h2>
-{_carbon(factors)}
+<div class="card">{_carbon(factors, now)}</div>
 <h2>Links</h2>
-<nav><a href="{escape(telemetry_path)}">Metrics</a><a href="/healthz">Health</a></nav>
+<nav aria-label="Links"><a href="{escape(telemetry_path)}">Metrics</a><a href="/healthz">Health</a>
+<a href="/readyz">Readiness</a></nav>
+<p class="soft note">What each figure means, and how sure it is: <code>docs/metrics.md</code> and
+<code>docs/energy.md</code> of Perjoule.</p>
 <footer class="soft">Version {escape(__version__)}</footer>
 </main></body></html>
 """
 
 
+def _table(views: tuple[DeviceView, ...]) -> str:
+    # The roles say again what the elements are: narrow screens lay them out as blocks, which would take it away.
+    rows = "".join(map(_row, views)) or '<tr role="row"><td role="cell" colspan="5">No device is known.</td></tr>'
+    heads = ("Device", ""), ("Method", ""), ("Power", "number"), ("Energy", "number"), ("CO<sub>2</sub>e", "number")
+    head = "".join(f'<th role="columnheader" scope="col" class="{kind}">{text}</th>' for text, kind in heads)
+    return (
+        f'<table role="table" aria-labelledby="devices"><thead role="rowgroup"><tr role="row">{head}</tr></thead>'
+        f'<tbody role="rowgroup">{rows}</tbody></table>'
+    )
+
+
 def _row(view: DeviceView) -> str:
     device = view.device
-    title = escape(device.name or device.uuid)
-    method = escape(_METHODS.get(device.method, device.method))
+    name = f"<b>{escape(device.name)}</b><br>" if device.name else ""
+    title = f'<th role="rowheader" scope="row">{name}<code>{escape(device.uuid)}</code></th>'
+    method = f'<td role="cell" data-label="Method">{escape(_METHODS.get(device.method, device.method))}</td>'
+    return f'<tr role="row">{title}{method}{_figures(view)}</tr>'
+
+
+def _figures(view: DeviceView) -> str:
     measured = view.measured
     if measured is None:
-        figures = '<td class="number down" colspan="3">does not answer</td>'
-    else:
-        watts = measured.average_power_watts if measured.power_watts is None else measured.power_watts
-        energy = measured.energy_joules
-        # A counter that is not there is shown by what its power sums up to; the method column says so.
-        energy = measured.integrated_joules if energy is None else energy
-        texts = (scaled(watts, "W"), scaled(energy, "J", 4), scaled(measured.emissions_grams, "g"))
-        figures = "".join(f'<td class="number">{text}</td>' for text in texts)
-    return f"<tr><td>{title}<br><code>{escape(device.uuid)}</code></td><td>{method}</td>{figures}</tr>"
+        return '<td role="cell" class="number down" colspan="3">does not answer</td>'
+    watts = measured.average_power_watts if measured.power_watts is None else measured.power_watts
+    # A counter that is not there is shown by what its power sums up to; the method column says so.
+    energy = measured.integrated_joules if measured.energy_joules is None else measured.energy_joules
+    figures = (
+        ("Power", scaled(watts, "W")),
+        ("Energy", scaled(energy, "J", 4)),
+        ("CO₂e", scaled(measured.emissions_grams, "g")),
+    )
+    return "".join(f'<td role="cell" class="number" data-label="{label}">{text}</td>' for label, text in figures)
 
 
-def _carbon(factors: Factors) -> str:
+def _carbon(factors: Factors, now: float) -> str:
+    """Return the factors in force as a list of names and values, every value escaped."""
     intensity, static = factors.intensity, factors.static
     if static is None:
-        return f"<p>{ABSENT} No zone: start with <code>--carbon.zone</code> to count emissions.</p>"
-    zone = f"{escape(static.name)} ({escape(static.zone)})"
+        hint = "<code>--carbon.zone</code>"
+        return f"<dl><dt>Zone</dt><dd>{ABSENT} none: start with {hint} to count emissions</dd></dl>"
+    entries = [("Zone", f"{static.name} ({static.zone})")]
     if intensity is None:
-        return f"<p>{ABSENT} {zone}: no live intensity is young enough, and no average stands in for a marginal one.</p>"
-    value = f"{significant(intensity.grams_per_kwh)} g/kWh"
-    if intensity.provider == STATIC:
-        return (
-            f"<p>{zone}, {value}, average of {static.year}, PUE {factors.pue:g}.</p>"
-            f'<p class="soft">Source: {escape(static.source)}; {escape(static.licence)}.</p>'
-        )
-    kind = f"{intensity.basis}, estimated" if intensity.estimated else intensity.basis
-    at = datetime.fromtimestamp(intensity.valid_at, UTC).isoformat(" ", "minutes").replace("+00:00", " UTC")
-    return (
-        f"<p>{zone}, {value}, PUE {factors.pue:g}.</p>"
-        f'<p class="soft">Source: {escape(intensity.provider)} for {escape(intensity.zone)}, {kind}, of {at}.</p>'
-    )
+        entries.append(("Intensity", f"{ABSENT} the live one is too old, and no average stands in for a marginal one"))
+    else:
+        kind = f"{intensity.basis}, estimated" if intensity.estimated else intensity.basis
+        entries.append(("Intensity", f"{significant(intensity.grams_per_kwh)} g/kWh, {kind}"))
+        if intensity.provider == STATIC:
+            entries.append(("Provider", f"{intensity.provider}: {static.source}; {static.licence}"))
+            entries.append(("Of", f"the year {static.year}, which ended {_age(now - intensity.valid_at)} ago"))
+        else:
+            at = datetime.fromtimestamp(intensity.valid_at, UTC).isoformat(" ", "minutes").replace("+00:00", " UTC")
+            entries.append(("Provider", f"{intensity.provider} for {intensity.zone}"))
+            entries.append(("Of", f"{at}, {_age(now - intensity.valid_at)} ago"))
+    entries.append(("PUE", f"{factors.pue:g}"))
+    return "<dl>" + "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in entries) + "</dl>"
+
+
+def _age(seconds: float) -> str:
+    """Return a time span in its largest whole unit; a value of the future, as forecasts are, is 0 s old."""
+    for unit, length in (("years", 365.25 * 86400), ("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds / length)} {unit}"
+    return f"{max(int(seconds), 0)} s"

@@ -38,7 +38,7 @@ class Exporter:
         Raises:
             PerjouleError: a meter, a file or the port cannot be had.
         """
-        clock = clock or Clock()
+        self._clock = clock = clock or Clock()
         self.config = config
         file = config.web_config_file
         self._protection = Protection if file is None else WebConfigFile(file).current
@@ -116,8 +116,8 @@ class Exporter:
             registry=registry(self._published, self._factors),
             telemetry_path=config.telemetry_path,
             health=self.health,
-            landing_page=lambda: landing_page(self.views, self._factors(), config.telemetry_path),
             ready=lambda: ready(self.views),
+            landing_page=lambda: landing_page(self.views, self._factors(), config.telemetry_path, self._clock.wall()),
         )
         return start_web(site, config.address, self._protection)
 

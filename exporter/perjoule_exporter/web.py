@@ -48,8 +48,8 @@ class Site:
     registry: CollectorRegistry
     telemetry_path: str
     health: Callable[[], str | None]
+    ready: Callable[[], str | None]
     landing_page: Callable[[], str]
-    ready: Callable[[], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class _Server:
             case "/healthz":
                 return _check(site.health())
             case "/readyz":
-                return _check((site.ready or site.health)())
+                return _check(site.ready())
             case "/":
                 return _Answer(HTTPStatus.OK, "text/html; charset=utf-8", site.landing_page().encode())
             case _:

@@ -1,7 +1,10 @@
 """The landing page: what a scrape shows, for a person."""
 
+import re
 from dataclasses import replace
 from types import MappingProxyType
+
+import pytest
 
 from perjoule_exporter.intensity import Carbon, CarbonSettings, Factors, Intensity
 from perjoule_exporter.landing import SIMULATED_BANNER, landing_page
@@ -23,6 +26,7 @@ MEASURED = Measured(
     throttled_seconds=MappingProxyType({}),
     status=Status(),
 )
+NOW = 1.8e9 + 700
 NO_ZONE = Factors(None, None, 1.0)
 FRANCE = Carbon(CarbonSettings(zone="FRA", pue=1.2)).factors()
 
@@ -30,21 +34,31 @@ FRANCE = Carbon(CarbonSettings(zone="FRA", pue=1.2)).factors()
 def page(measured: Measured | None = MEASURED, factors: Factors = NO_ZONE, **device: str) -> str:
     identity = {"uuid": "GPU-a", "method": "counter", "scope": "gpu", "name": "H100"} | device
     made = Device(DeviceKind.GPU, identity["uuid"], 0, identity["method"], identity["scope"], name=identity["name"])
-    return landing_page([DeviceView(made, measured, 0.0, MappingProxyType({}), (), 0.0)], factors, "/m")
+    return landing_page([DeviceView(made, measured, 0.0, MappingProxyType({}), (), 0.0)], factors, "/m", NOW)
 
 
 def test_figures_and_links() -> None:
     """Name, method, watts, joules, a dash for what is unknown, and where the metrics are."""
     html = page()
-    for text in ("H100", "GPU-a", "hardware counter", "123 W", "4.321 kJ", ">—<", 'href="/m"', 'href="/healthz"'):
+    for text in (
+        "H100",
+        "GPU-a",
+        "hardware counter",
+        "123 W",
+        "4.321 kJ",
+        ">—<",
+        'href="/m"',
+        'href="/healthz"',
+        'href="/readyz"',
+    ):
         assert text in html
-    assert SIMULATED_BANNER not in html
+    assert 'class="banner"' not in html
 
 
 def test_the_zone_with_its_source_and_year() -> None:
     """Whose figure it is, of which year, under which licence."""
     html = page(factors=FRANCE)
-    for text in ("France (FRA)", "56.0 g/kWh", "2023", "PUE 1.2", "Ember", "CC BY 4.0"):
+    for text in ("France (FRA)", "56.0 g/kWh, average", "2023", "3 years ago", "<dd>1.2</dd>", "Ember", "CC BY 4.0"):
         assert text in html
 
 
@@ -52,7 +66,7 @@ def test_a_live_intensity_with_its_provider_and_time() -> None:
     """Whose figure, of what, of which kind and when; the average's source is not shown beside it."""
     live = Intensity("FRA", "electricitymaps", "average", 43.21, 1.8e9, estimated=True)
     html = page(factors=replace(FRANCE, intensity=live))
-    for text in ("43.2 g/kWh", "electricitymaps for FRA", "average, estimated", "2027-01-15 08:00 UTC", "PUE 1.2"):
+    for text in ("43.2 g/kWh, average, estimated", "electricitymaps for FRA", "2027-01-15 08:00 UTC, 11 min ago"):
         assert text in html
     assert "56.0" not in html
 
@@ -64,9 +78,41 @@ def test_a_pause_of_emissions() -> None:
     assert "g/kWh" not in html
 
 
-def test_a_simulated_gpu_has_a_banner() -> None:
-    """Nobody takes it for a measurement."""
-    assert SIMULATED_BANNER in page(method="simulated")
+@pytest.mark.parametrize(
+    ("method", "banner"),
+    [
+        ("simulated", SIMULATED_BANNER),
+        ("replayed", "REPLAYED: these joules were recorded earlier."),
+        ("estimated", "ESTIMATED: CPU energy is computed from utilisation, not measured."),
+    ],
+)
+def test_what_is_no_measurement_has_a_banner(method: str, banner: str) -> None:
+    """Nobody takes it for one."""
+    assert banner in page(method=method)
+
+
+def test_a_machine_without_devices_says_so() -> None:
+    """Rather than an empty table."""
+    assert "No device is known" in landing_page([], NO_ZONE, "/m", NOW)
+
+
+def test_the_page_loads_nothing() -> None:
+    """No script, no address but its own links: it works behind any wall and any Content-Security-Policy for styles."""
+    html = page(factors=FRANCE)
+    assert set(re.findall(r'(?:src|href)="([^"]*)"', html)) == {"/m", "/healthz", "/readyz"}
+    assert "<script" not in html
+    assert "http" not in html.replace("<!DOCTYPE html>", "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5.0, "0 s"), (0.0, "0 s"), (119.0, "119 s"), (120.0, "2 min"), (7199.0, "119 min"), (7200.0, "2 h"),
+     (172800.0, "2 days"), (2.1 * 365.25 * 86400, "2 years")],
+)  # fmt: skip
+def test_ages_in_words(seconds: float, text: str) -> None:
+    """In the largest unit of which there are two; a forecast is not of the past."""
+    live = Intensity("FRA", "electricitymaps", "average", 43.21, NOW - seconds, estimated=False)
+    assert f", {text} ago" in page(factors=replace(FRANCE, intensity=live))
 
 
 def test_a_device_that_does_not_answer_has_no_figures() -> None:

@@ -52,7 +52,7 @@ def state() -> State:
 
 @pytest.fixture
 def web(registry: CollectorRegistry, state: State) -> Iterator[WebHandle]:
-    site = Site(registry, "/metrics", lambda: state.wrong, lambda: "<p>page</p>", lambda: state.unready)
+    site = Site(registry, "/metrics", lambda: state.wrong, lambda: state.unready, lambda: "<p>page</p>")
     handle = start_web(site, Address("127.0.0.1", 0))
     yield handle
     handle.close()
@@ -272,7 +272,7 @@ def test_scrapes_at_the_same_time_are_each_whole(web: WebHandle) -> None:
 
 def test_a_closed_server_frees_its_port(registry: CollectorRegistry) -> None:
     """And a port that is taken is a sentence."""
-    site = Site(registry, "/metrics", lambda: None, lambda: "")
+    site = Site(registry, "/metrics", lambda: None, lambda: None, lambda: "")
     first = start_web(site, Address("127.0.0.1", 0))
     port = urlsplit(first.url).port or 0
     with pytest.raises(PerjouleError, match=f"cannot listen on 127.0.0.1:{port}: .*in use"):
@@ -286,7 +286,7 @@ def test_a_closed_server_frees_its_port(registry: CollectorRegistry) -> None:
 def test_a_name_that_is_no_host_is_a_sentence(registry: CollectorRegistry) -> None:
     """The resolver's own words."""
     with pytest.raises(PerjouleError, match=r"cannot listen on host\.invalid:0: \w+"):
-        start_web(Site(registry, "/metrics", lambda: None, lambda: ""), Address("host.invalid", 0))
+        start_web(Site(registry, "/metrics", lambda: None, lambda: None, lambda: ""), Address("host.invalid", 0))
 
 
 @pytest.mark.parametrize("host", ["::1", "", "localhost"])
@@ -294,6 +294,6 @@ def test_other_hosts(registry: CollectorRegistry, host: str) -> None:
     """IPv6, every interface, and a name; the URL of the handle is one that works."""
     if host == "::1" and not socket.has_ipv6:
         pytest.skip("no IPv6 here")
-    handle = start_web(Site(registry, "/metrics", lambda: None, lambda: ""), Address(host, 0))
+    handle = start_web(Site(registry, "/metrics", lambda: None, lambda: None, lambda: ""), Address(host, 0))
     assert request(handle.url + "/metrics").status == 200
     handle.close()

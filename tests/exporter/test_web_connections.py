@@ -22,7 +22,7 @@ ANY_PORT = Address("127.0.0.1", 0)
 def handle() -> Iterator[WebHandle]:
     registry = CollectorRegistry()
     Gauge("gpu_up", "x" * 30_000_000, registry=registry).set(1)  # more than the kernel's buffers take
-    made = start_web(Site(registry, "/metrics", lambda: None, lambda: ""), ANY_PORT)
+    made = start_web(Site(registry, "/metrics", lambda: None, lambda: None, lambda: ""), ANY_PORT)
     yield made
     made.close()
 

@@ -50,7 +50,7 @@ class House:
         self.write(more, rest)
         registry = CollectorRegistry()
         Gauge("gpu_up", "Help.", registry=registry).set(1)
-        site = Site(registry, "/metrics", lambda: None, lambda: "")
+        site = Site(registry, "/metrics", lambda: None, lambda: None, lambda: "")
         self.handles.append(start_web(site, Address("127.0.0.1", 0), WebConfigFile(self.file).current))
         return self.handles[-1].url
 
