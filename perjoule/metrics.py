@@ -95,6 +95,8 @@ _CATALOGUE = (
     _exporter("gpu_read_duration_seconds", Kind.HISTOGRAM, _GPU, "Time that one reading took.", _READ_BUCKETS),
     _exporter("gpu_sample_age_seconds", Kind.GAUGE, _GPU, "Age of the last reading of the GPU, in seconds."),
     _exporter("gpu_samples_total", Kind.COUNTER, (*_GPU, "outcome"), "Readings of the GPU by outcome."),
+    _exporter("gpu_exporter_collector_success", Kind.GAUGE, ("collector",),
+              "1 if this group of families could be made for this scrape, 0 if the exporter has a fault there."),
     # CPU packages.
     _exporter("cpu_energy_joules_total", Kind.COUNTER, _CPU,
               "Energy of the CPU package since the exporter first saw it, in joules; cpu_info says by which method."),

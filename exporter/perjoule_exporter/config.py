@@ -12,6 +12,7 @@ from pathlib import Path
 
 from perjoule.errors import UsageError
 from perjoule_exporter.address import Address, parse_address
+from perjoule_exporter.collector import chosen_groups
 from perjoule_exporter.configfile import settings
 from perjoule_exporter.embodied import Embodied
 from perjoule_exporter.flags import AUTO, parser
@@ -35,6 +36,7 @@ class Config:
     carbon: CarbonSettings
     price: Price | None
     embodied: Embodied | None
+    collectors: frozenset[str]
     sysfs: Path
     estimate: EstimateSettings
     simulated_script: Path | None
@@ -76,6 +78,7 @@ def parse(argv: Sequence[str] | None) -> Config:
         carbon=carbon_settings(given),
         price=price_of(given.price_per_kwh, given.price_currency),
         embodied=_embodied(given),
+        collectors=_collectors(given),
         sysfs=given.sysfs,
         estimate=EstimateSettings(given.idle_watts, given.max_watts),
         simulated_script=given.simulated_script,
@@ -109,6 +112,11 @@ def _embodied(given: argparse.Namespace) -> Embodied | None:
     if (given.embodied_kg is None) != (given.embodied_years is None):
         raise UsageError("--embodied.kg and --embodied.years need each other: emissions are spread over a lifetime")
     return None if given.embodied_kg is None else Embodied(given.embodied_kg, given.embodied_years)
+
+
+def _collectors(given: argparse.Namespace) -> frozenset[str]:
+    compatible = ["dcgm"] if given.compat_dcgm else []
+    return chosen_groups([*compatible, *(given.collectors_enabled or [])], given.collectors_disabled or [])
 
 
 def _replay(given: argparse.Namespace) -> ReplaySettings | None:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from perjoule import __version__
 from perjoule.errors import UsageError
+from perjoule_exporter.collector.groups import collector_names
 from perjoule_exporter.intensity.flags import add_carbon_flags
 from perjoule_exporter.logs import FORMATS, LEVELS
 from perjoule_exporter.meters.estimate import IDLE_WATTS_PER_THREAD, MAX_WATTS_PER_THREAD
@@ -59,6 +60,7 @@ def parser() -> Parser:
     _add_meters(made.add_argument_group("energy"))
     _add_unreal_meters(made.add_argument_group("simulation and replay"))
     _add_factors(made.add_argument_group("carbon and price"))
+    _add_collectors(made.add_argument_group("families"))
     _add_web(made.add_argument_group("web"))
     _add_logs(made.add_argument_group("logs"))
     made.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -181,6 +183,24 @@ def _add_factors(group: Group) -> None:
         help="what a kWh costs, published as electricity_price_per_kwh; needs --price.currency",
     )
     add("--price.currency", dest="price_currency", metavar="CODE", help="ISO 4217 code of its currency, such as EUR")
+
+
+def _add_collectors(group: Group) -> None:
+    add = group.add_argument
+    for flag, text in (("enable", "show"), ("disable", "leave out")):
+        add(
+            f"--collector.{flag}",
+            dest=f"collectors_{flag}d",
+            metavar="NAME",
+            action="append",
+            help=f"{text} this group of families, repeatable: {collector_names(unasked=flag == 'disable')}",
+        )
+    add(
+        "--compat.dcgm",
+        dest="compat_dcgm",
+        action="store_true",
+        help="show dcgm-exporter's names, labels and units beside ours; the same as --collector.enable dcgm",
+    )
 
 
 def _add_web(group: Group) -> None:

@@ -113,7 +113,7 @@ class Exporter:
 
     def _listen(self, config: Config) -> WebHandle:
         site = Site(
-            registry=registry(self._published, self._factors),
+            registry=registry(self._published, self._factors, lambda: self.config.collectors),
             telemetry_path=config.telemetry_path,
             health=self.health,
             ready=lambda: ready(self.views),

@@ -126,6 +126,7 @@ def test_what_is_unknown_has_no_family_at_all() -> None:
     families = {line.split()[2] for line in found.text.splitlines() if line.startswith("# HELP")}
     assert {name for name in families if not name.startswith("process_")} == health | {
         "datacenter_pue_ratio",
+        "gpu_exporter_collector_success",
         "perjoule_build_info",
     }
 

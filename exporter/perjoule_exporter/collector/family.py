@@ -1,0 +1,63 @@
+"""Families of the catalogue, filled with samples.
+
+Samples are appended as they are, with labels that were made before: client_python's own ``add_metric`` builds them anew
+for each sample, which is most of what a scrape would cost.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
+
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
+
+from perjoule.metrics import CATALOGUE
+from perjoule_exporter.collector.snapshot import Labels, Shown
+from perjoule_exporter.view import Measured
+
+Value = Callable[[Measured], float | None]
+Values = Callable[[Measured], Mapping[str, float]]
+
+
+def family(name: str, samples: Iterable[tuple[Labels, float | None]]) -> Family:
+    """Return a counter or gauge of the catalogue; a value of None is no sample."""
+    made = _empty(name)
+    made.samples = [Sample(name, labels, float(value)) for labels, value in samples if value is not None]
+    return made
+
+
+def of_measured(name: str, devices: Iterable[Shown], value: Value) -> Family:
+    """Return a family with one sample for each device that answers and tells this value."""
+    return family(name, ((device.labels, value(device.measured)) for device in devices if device.measured is not None))
+
+
+def of_each(name: str, devices: Iterable[Shown], values: Values) -> Family:
+    """Return a family with one sample for each key, which is the value of its last label."""
+    last = CATALOGUE[name].labels[-1]
+    return family(
+        name,
+        (
+            ({**device.labels, last: key}, value)
+            for device in devices
+            if device.measured is not None
+            for key, value in values(device.measured).items()
+        ),
+    )
+
+
+def histogram(name: str, counts: Iterable[tuple[Labels, tuple[int, ...], float]]) -> Family:
+    """Return a histogram of (labels, counts, sum). Counts are not cumulative; the last one is the rest to infinity."""
+    bounds = [*map(floatToGoString, CATALOGUE[name].buckets), "+Inf"]
+    bucket, made = f"{name}_bucket", _empty(name)
+    for labels, numbers, total in counts:
+        cumulated = [float(number) for number in accumulate(numbers)]
+        made.samples += [
+            Sample(bucket, {**labels, "le": bound}, number) for bound, number in zip(bounds, cumulated, strict=True)
+        ]
+        made.samples += Sample(f"{name}_count", labels, cumulated[-1]), Sample(f"{name}_sum", labels, total)
+    return made
+
+
+def _empty(name: str) -> Family:
+    row = CATALOGUE[name]
+    return Family(name.removesuffix("_total"), row.help, row.kind.value)
