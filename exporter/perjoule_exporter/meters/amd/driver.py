@@ -137,9 +137,15 @@ def entry(answer: Any, *names: str) -> Any:
     return None
 
 
+def below(limit: int, value: Any) -> int | None:
+    """Return a number that is not negative and below ``limit``; what is none, or stands for none, is None."""
+    return value if isinstance(value, int) and 0 <= value < limit else None
+
+
 def _watts(value: Any) -> float | None:
     """Return a power. No board draws 0 W: that is what the second half of an MI250 says, of which nothing is known."""
-    return float(value) if isinstance(value, int) and 0 < value < _NO_WATTS else None
+    watts = below(_NO_WATTS, value)
+    return float(watts) if watts else None
 
 
 def text(value: Any) -> str:

@@ -10,7 +10,7 @@ from perjoule.errors import DeviceLostError, NoMeterError
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.meters import MICRO, Device, DeviceKind, Reading, Status
 from perjoule_exporter.meters.amd.counter import MOST_STEPS, Count, CounterCheck, Stamps, microjoules
-from perjoule_exporter.meters.amd.driver import Handle, Smi, entry, text
+from perjoule_exporter.meters.amd.driver import Handle, Smi, below, entry, text
 from perjoule_exporter.meters.integral import PowerIntegral
 
 _LOG = logging.getLogger(__name__)
@@ -19,6 +19,9 @@ _CHECKS, _CHECK_READINGS, _CHECK_SECONDS = 2, 21, 0.5
 
 _CAP_IN_MICROWATTS = 100_000
 """From here on a power cap is in microwatts, as the C library documents for Linux; below it in watts, as for hosts."""
+
+_NO_MEGAHERTZ = 2**16 - 1
+"""Clocks are below it: this, or the largest 32-bit number, stands where there is none (packages before 6.4 show it)."""
 
 _CLOCKS = MappingProxyType({"graphics": "GFX", "memory": "MEM", "video": "VCLK0"})  # names of AmdSmiClkType
 _SENSORS = ("HOTSPOT", "EDGE")  # names of AmdSmiTemperatureType; data center boards have the first alone
@@ -124,20 +127,21 @@ class AmdMeter:
 
     def _status(self, handle: Handle) -> Status:
         ask, name = self._smi.ask, self._smi.name
-        cap = entry(ask(handle, "amdsmi_get_power_cap_info"), "power_cap")
-        busy = entry(ask(handle, "amdsmi_get_gpu_activity"), "gfx_activity")
         memory = name("AmdSmiMemoryType", "VRAM")
+        cap = below(10**12, entry(ask(handle, "amdsmi_get_power_cap_info"), "power_cap"))
+        busy = below(101, entry(ask(handle, "amdsmi_get_gpu_activity"), "gfx_activity"))
         clocks = (
             (domain, entry(ask(handle, "amdsmi_get_clock_info", name("AmdSmiClkType", clock)), "clk", "cur_clk"))
             for domain, clock in _CLOCKS.items()
         )
+        megahertz = ((domain, below(_NO_MEGAHERTZ, value)) for domain, value in clocks)
         return Status(
-            limit_watts=(cap / MICRO if cap >= _CAP_IN_MICROWATTS else float(cap)) if isinstance(cap, int) else None,
-            utilization_ratio=busy / 100 if isinstance(busy, int) and busy <= 100 else None,  # noqa: PLR2004 (per cent)
-            memory_used_bytes=ask(handle, "amdsmi_get_gpu_memory_usage", memory),
-            memory_total_bytes=ask(handle, "amdsmi_get_gpu_memory_total", memory),
+            limit_watts=None if cap is None else cap / MICRO if cap >= _CAP_IN_MICROWATTS else float(cap),
+            utilization_ratio=None if busy is None else busy / 100,
+            memory_used_bytes=below(2**63, ask(handle, "amdsmi_get_gpu_memory_usage", memory)),
+            memory_total_bytes=below(2**63, ask(handle, "amdsmi_get_gpu_memory_total", memory)),
             temperature_celsius=self._celsius(handle),
-            clocks_hertz=MappingProxyType({domain: mhz * 1e6 for domain, mhz in clocks if isinstance(mhz, int)}),
+            clocks_hertz=MappingProxyType({domain: mhz * 1e6 for domain, mhz in megahertz if mhz is not None}),
         )
 
     def _celsius(self, handle: Handle) -> float | None:
