@@ -1,5 +1,6 @@
 # make demo   the whole loop on this machine: exporter, server, Prometheus if it is there, loadgen, and the table
 # make test   the tests        make check   ruff, mypy, import-linter, generated files        make clean
+# make bench  what the exporter costs, beside other programs (minutes; FLAGS=--quick for less)
 # Each sets itself up on the first call (a .venv in this folder) and does not reinstall on the next.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 QUIET := $(shell test -t 2 || echo --quiet --quiet)
 
-.PHONY: demo test check format generate clean
+.PHONY: demo test check bench format generate clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml constraints.txt
@@ -34,6 +35,9 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate_metrics.py --check
 	$(BIN)/perjoule-grafana generate --check
+
+bench: $(STAMP)
+	@$(BIN)/python benchmarks/exporter.py $(FLAGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
