@@ -16,7 +16,7 @@ class Powercap:
             if not line.startswith("#"):
                 path, _, value = line.partition(" ")
                 (self.tree / path).parent.mkdir(parents=True, exist_ok=True)
-                (self.tree / path).write_text(f"{value}\n", encoding="utf-8")
+                (self.tree / path).write_text(f"{value:<20}\n", encoding="utf-8")
         # Nanojoules of one step: the kernel shows 2**32 - 1 of them as the largest value.
         self._units = {zone: -(-self.largest(zone) * 1000 // (STEPS - 1)) for zone in self.zones()}
         self.use(0.0)  # to a whole number of steps
@@ -36,8 +36,12 @@ class Powercap:
         for zone in zones or self.zones():
             unit = self._units[zone]
             steps = -(-int(self.counter(zone).read_text()) * 1000 // unit) + round(joules * 1e9 / unit)
-            # Written over in place: sysfs keeps the file that is open.
-            self.counter(zone).write_text(f"{steps % STEPS * unit // 1000}\n")
+            self.show(zone, steps % STEPS * unit // 1000)
+
+    def show(self, zone: str, microjoules: int) -> None:
+        """Write a counter over in place, for sysfs keeps the file that is open, and at once, as the kernel reads it."""
+        with self.counter(zone).open("r+b", buffering=0) as file:
+            file.write(f"{microjoules:<20}\n".encode("ascii"))
 
     def remove(self, zone: str) -> None:
         for file in (self.tree / zone).iterdir():

@@ -12,6 +12,7 @@ import pytest
 from perjoule.errors import DeviceLostError, NoMeterError
 from perjoule_exporter.meters import MICRO, Device, DeviceKind
 from perjoule_exporter.meters.rapl import RaplMeter
+from tests.exporter.driver import FakeDriver
 from tests.exporter.fakes import WALL, Hands
 from tests.exporter.powercap import Powercap
 
@@ -148,7 +149,7 @@ def test_average_power_is_taken_over_a_second(start: Start, *, wraps: bool) -> N
     meter = machine.meter()
     device = meter.devices()[0]
     if not wraps:
-        machine.powercap.counter("intel-rapl:1").write_text("1000000\n")
+        machine.powercap.show("intel-rapl:1", 1_000_000)
     meter.read(device)
     machine.passes(0.5)
     assert meter.read(device).average_power_watts is None
@@ -164,7 +165,7 @@ def test_average_power_over_a_reset_is_unknown(start: Start) -> None:
     meter = machine.meter()
     device = next(device for device in meter.devices() if device.uuid == "cpu-1")
     meter.read(device)
-    machine.powercap.counter("intel-rapl:0").write_text("0\n")
+    machine.powercap.show("intel-rapl:0", 0)
     machine.passes(1.0)
     assert meter.read(device).average_power_watts is None
     machine.passes(1.0)
@@ -283,16 +284,26 @@ except NoMeterError as error:
 """
 
 
-def unprivileged(machine: Machine, readable: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def unprivileged(
+    machine: Machine,
+    readable: tuple[str, ...] = (),
+    script: str = UNPRIVILEGED,
+    environment: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
     """Open the meter as somebody who may read only the named zones' counters."""
     for zone in machine.powercap.zones():
         machine.powercap.counter(zone).chmod(0o600 if zone in readable else 0)
     # Root without these two capabilities is a user like any other, who finds Python where the tests found it.
     drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
-    command = [*drop, sys.executable, "-c", UNPRIVILEGED, str(machine.powercap.sysfs)]
-    paths = os.pathsep.join(filter(None, sys.path))
+    command = [*drop, sys.executable, "-c", script, str(machine.powercap.sysfs)]
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.run(
-        command, capture_output=True, text=True, check=True, timeout=30, env={**os.environ, "PYTHONPATH": paths}
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+        env={**os.environ, **paths, **(environment or {})},
     )
 
 
@@ -310,3 +321,30 @@ def test_with_permission_for_some_zones_the_others_are_named(start: Start) -> No
     assert said.stdout.strip() == "['cpu-0', 'cpu-1']"
     assert said.stderr.startswith("RAPL zones that may not be read are left out: cpu-0-dram, cpu-1-dram; energy_uj is")
     assert len(said.stderr.splitlines()) == 1
+
+
+AUTO = """
+import logging, sys
+from perjoule_exporter.clock import Clock
+from perjoule_exporter.config import parse
+from perjoule_exporter.registry import open_meters
+logging.basicConfig(level=logging.WARNING, format="%(message)s")
+meters = open_meters(parse(["--path.sysfs", sys.argv[1]]), Clock())
+print([device.uuid for meter in meters for device in meter.devices()])
+"""
+
+
+def test_auto_has_the_gpus_alone_where_rapl_may_not_be_read(start: Start, driver: FakeDriver) -> None:
+    """The GPUs are measured, no CPU is estimated beside them, and one warning says what would add the CPUs."""
+    said = unprivileged(start("server"), script=AUTO, environment=driver.environment)
+    assert said.stdout.strip() == "['GPU-fake-0']"
+    assert said.stderr.startswith("RAPL counters are there but may not be read")
+    assert len(said.stderr.splitlines()) == 1
+
+
+def test_auto_is_silent_about_what_is_not_there(tmp_path: Path, start: Start, driver: FakeDriver) -> None:
+    """A machine with GPUs and without RAPL has nothing to be told."""
+    machine = start("server")
+    machine.powercap.tree.rename(tmp_path / "elsewhere")
+    said = unprivileged(machine, script=AUTO, environment=driver.environment)
+    assert (said.stdout.strip(), said.stderr) == ("['GPU-fake-0']", "")

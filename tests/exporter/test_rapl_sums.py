@@ -28,7 +28,7 @@ def test_243_joules_over_a_wrap_are_243_joules(tmp_path: Path) -> None:
     machine, hands = Powercap(tmp_path, "server"), Hands()
     meter = RaplMeter(hands.clock, tmp_path, pause=lambda _: machine.use(0.1))
     device = meter.devices()[0]
-    machine.counter("intel-rapl:1").write_text(f"{machine.largest('intel-rapl:1') - 143 * MICRO}\n")
+    machine.show("intel-rapl:1", machine.largest("intel-rapl:1") - 143 * MICRO)
     track = Track(device)
     track.advance(meter.read(device), hands.clock.now(), Charges())
     hands.seconds += 1.0
@@ -67,7 +67,7 @@ def test_the_program_publishes_disjoint_zones_apart_from_the_rest(
 ) -> None:
     """Packages and memory in one family that may be summed; parts and wholes in another; a wrap in none of them."""
     machine = Powercap(tmp_path, "laptop")
-    machine.counter("intel-rapl:0").write_text(f"{machine.largest('intel-rapl:0') - MICRO}\n")
+    machine.show("intel-rapl:0", machine.largest("intel-rapl:0") - MICRO)
     exporter = start_exporter("--meter", "rapl", "--path.sysfs", str(tmp_path))
 
     def moved() -> bool:  # the counters have to move while the program looks for them
