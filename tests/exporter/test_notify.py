@@ -1,14 +1,19 @@
-"""Word to the service manager, heard at a real socket."""
+"""Word to the service manager, heard at a real socket, and the unit that makes it listen."""
 
 import os
+import re
+import shutil
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from perjoule.errors import UsageError
+from perjoule_exporter.flags import parser
 from perjoule_exporter.notify import Notifier
 from tests.exporter.running import DEADLINE_SECONDS, StartExporter, request
 
@@ -129,3 +134,51 @@ def test_the_program_tells_its_manager(start_exporter: StartExporter, manager: M
     assert manager.heard()[0] == "STOPPING=1"
     assert exporter.ended() == 0
     assert manager.hears_nothing()
+
+
+SYSTEMD = Path(__file__).parents[2] / "deploy" / "systemd"
+
+
+def settings_of_unit() -> dict[str, list[str]]:
+    """Return the settings of the unit file, each of which may stand several times."""
+    found: dict[str, list[str]] = {}
+    for line in (SYSTEMD / "gpu-energy-exporter.service").read_text(encoding="utf-8").splitlines():
+        name, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def test_the_unit_uses_flags_that_exist() -> None:
+    """Its own, and those of the file of flags beside it, examples in comments included."""
+    (command,) = settings_of_unit()["ExecStart"]
+    program, *arguments = command.replace("${STATE_DIRECTORY}", "/var/lib/perjoule").split()
+    assert Path(program).name == "gpu-energy-exporter"
+    assert arguments.pop() == "$ARGS"
+    text = (SYSTEMD / "gpu-energy-exporter.default").read_text(encoding="utf-8")
+    examples = re.findall(r'^#?ARGS="(.*)"$', text, re.MULTILINE)
+    assert len(examples) == 2
+    for example in examples:
+        parser().parse_args([*arguments, *example.split()])
+
+
+def test_the_unit_and_the_program_agree() -> None:
+    """What is told is waited for, a bad setting is not tried again, and the heart beats often enough."""
+    unit = settings_of_unit()
+    assert unit["Type"] == ["notify"]
+    assert unit["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
+    assert unit["RestartPreventExitStatus"] == [str(UsageError.exit_code)]
+    assert int(unit["WatchdogSec"][0]) >= 10
+    assert unit["DynamicUser"] == ["yes"]
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    """systemd-analyze has nothing to say about it."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("no systemd-analyze here (Debian: apt install systemd)")
+    text = (SYSTEMD / "gpu-energy-exporter.service").read_text(encoding="utf-8")
+    copy = tmp_path / "gpu-energy-exporter.service"  # its program must be there
+    copy.write_text(text.replace("/opt/perjoule/bin/gpu-energy-exporter", "/bin/true"), encoding="utf-8")
+    ended = subprocess.run([analyze, "verify", copy], capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")
