@@ -16,7 +16,7 @@ VERSION = 1
 COLUMNS = ("device", "t_us", "energy_uj", "stamp_us", "power_w", "average_w")
 LONGEST_INTERVAL_SECONDS = 0.5
 MOST_DEVICES = 256
-MOST_ROWS = 2_000_000
+MOST_ROWS = 1_000_000
 MOST_BYTES = 256 << 20
 LONGEST_LINE = 128 << 10
 """Limits of a trace, in rows and in unpacked bytes: it is read whole before the replay begins."""

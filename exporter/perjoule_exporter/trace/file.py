@@ -34,6 +34,7 @@ class TraceFile:
         """
         try:
             self._gzip.write("".join(f"{line}\n" for line in lines).encode())
+            self._gzip.flush()  # so that a full disk shows now, and zcat finds what a killed recorder had read
         except OSError as error:
             raise self._failed(error) from error
 
