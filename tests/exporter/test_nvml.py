@@ -1,5 +1,7 @@
 """NVML from end to end: the real program, the real binding, and a driver written in C behind them."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.exporter.driver import (
@@ -255,9 +257,9 @@ def test_without_a_driver_one_line_and_exit_code_1(start_exporter: StartExporter
     assert exporter.text() == "gpu-energy-exporter: no NVIDIA driver: libnvidia-ml.so.1 was not found\n"
 
 
-def test_without_a_driver_auto_estimates_and_says_so(start_exporter: StartExporter) -> None:
+def test_without_a_driver_auto_estimates_and_says_so(start_exporter: StartExporter, tmp_path: Path) -> None:
     """``--meter auto`` falls to the estimate with a warning, and every CPU series says that it is one."""
-    exporter = start_exporter().ready()
+    exporter = start_exporter("--path.sysfs", str(tmp_path)).ready()  # without RAPL
     fallen = [line for line in exporter.text().splitlines() if "level=warning" in line]
     assert len(fallen) == 1
     assert "libnvidia-ml.so.1 was not found; " in fallen[0]
@@ -267,9 +269,10 @@ def test_without_a_driver_auto_estimates_and_says_so(start_exporter: StartExport
     assert not {name for name in scrape.names() if name.startswith("gpu_")}
 
 
-def test_auto_takes_the_gpus_of_a_driver(start_exporter: StartExporter, driver: FakeDriver) -> None:
+def test_auto_takes_the_gpus_of_a_driver(start_exporter: StartExporter, driver: FakeDriver, tmp_path: Path) -> None:
     """With a driver, ``auto`` reads it and estimates nothing."""
-    scrape = start_exporter(environment=driver.environment).ready().scrape()
+    flags = ("--path.sysfs", str(tmp_path))  # without RAPL
+    scrape = start_exporter(*flags, environment=driver.environment).ready().scrape()
     assert scrape.value("gpu_info", method="counter") == 1
     assert scrape.value("cpu_info") is None
 
