@@ -6,14 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.exporter.carbon_server import Answer, Asked, far_end
-from tests.exporter.running import DEADLINE_SECONDS, Scrape, StartExporter, request, wait_until
+from tests.exporter.running import DEADLINE_SECONDS, StartExporter, request, wait_until
 
 
 def test_the_simulated_gpu_is_exposed_with_its_banner(start_exporter: StartExporter) -> None:
@@ -164,70 +162,3 @@ def test_file_descriptors_and_threads_do_not_grow(start_exporter: StartExporter)
     for _ in range(300):
         request(exporter.url + "/metrics")
     wait_until(lambda: held() == before, f"descriptors and threads are {before} again")
-
-
-def half_hour(grams: float) -> bytes:
-    """Return what the UK's API would say now."""
-    values = {"forecast": grams, "actual": None, "index": "low"}
-    start = time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime())
-    return json.dumps({"data": [{"from": start, "to": start, "intensity": values}]}).encode()
-
-
-def test_a_live_intensity_from_socket_to_scrape(start_exporter: StartExporter) -> None:
-    """Asked at the start, in force under its own labels, in the grams; the average's series is gone."""
-    with far_end() as end:
-        end.answer = Answer(body=half_hour(500.0))
-        exporter = start_exporter(
-            "--meter", "simulated", "--carbon.zone", "GBR", "--carbon.provider", "uk", "--carbon.url", end.url,
-            "--price.per-kwh", "0.25", "--price.currency", "GBP",
-        ).ready()  # fmt: skip
-        live = {"zone": "GBR", "provider": "uk", "basis": "average"}
-        wait_until(
-            lambda: exporter.scrape().value("grid_carbon_intensity_grams_per_kwh") == 500.0,
-            "the live value is in force",
-        )
-        before = exporter.scrape()
-        assert before.value("grid_carbon_intensity_grams_per_kwh", **live) == 500.0
-        assert abs(before.number("grid_carbon_intensity_timestamp_seconds", **live) - time.time()) < 120
-        assert before.value("electricity_price_per_kwh", currency="GBP") == 0.25
-        grams, joules = (before.value(f"gpu_{name}_total") or 0.0 for name in ("emissions_grams", "energy_joules"))
-
-        def ten_more() -> Scrape | None:
-            scrape = exporter.scrape()
-            return scrape if scrape.number("gpu_energy_joules_total") > joules + 10 else None
-
-        after = wait_until(ten_more, "ten more joules")
-        more = after.number("gpu_energy_joules_total") - joules
-        assert after.number("gpu_emissions_grams_total") - grams == pytest.approx(more * 500 / 3.6e6, rel=1e-6)
-        assert exporter.stop() == 0
-        assert "live from the UK Carbon Intensity API for GB" in exporter.text()
-
-
-def test_a_provider_that_hangs_delays_neither_start_nor_end(start_exporter: StartExporter) -> None:
-    """The average holds meanwhile, and SIGTERM ends the program with the request still open."""
-    release = threading.Event()
-    with far_end() as end:
-
-        def late(_: Asked) -> Answer:
-            release.wait(30)
-            return Answer()
-
-        end.answer = late
-        exporter = start_exporter(
-            "--meter", "simulated", "--carbon.zone", "GBR", "--carbon.provider", "uk", "--carbon.url", end.url
-        ).ready()
-        end.wait()
-        assert exporter.scrape().value("grid_carbon_intensity_grams_per_kwh", provider="static") is not None
-        began = time.monotonic()
-        assert exporter.stop() == 0
-        assert time.monotonic() - began < 2
-        release.set()
-
-
-def test_a_token_file_that_is_not_there(start_exporter: StartExporter) -> None:
-    """A usage error: exit code 2 and one line."""
-    exporter = start_exporter(
-        "--meter", "simulated", "--carbon.zone", "FRA", "--carbon.provider", "ember", "--carbon.token-file", "/none"
-    )
-    assert exporter.ended() == 2
-    assert exporter.text().splitlines()[-1] == "gpu-energy-exporter: the token file /none is no file"
