@@ -54,7 +54,7 @@ enum {
     INSUFFICIENT_SIZE = 7,
     GPU_IS_LOST = 15
 };
-enum { MAX_GPUS = 128, MAX_SLICES = 7, CONTROL_BYTES = 1 << 16, HEADER_BYTES = 32 };
+enum { MAX_GPUS = 128, MAX_SLICES = 7, CONTROL_BYTES = 1 << 16, HEADER_BYTES = 32, KEPT_SCRIPTS = 16 };
 enum { LOW_MILLIWATTS = 100000, HIGH_MILLIWATTS = 300000, STEP_MILLIWATTS = 10000, HALF_US = 250000 };
 enum { MODULE_MILLIWATTS = 80000, MEMORY_MILLIWATTS = 40000 };
 enum { KEPT_SAMPLES = 120, PROCESS_SAMPLE_US = 166667, KEPT_PROCESS_US = 5000000 };
@@ -170,11 +170,13 @@ static void parse(script *into, const char *text) {
     for (; sscanf(text, "%63s %ld%n", key, &value, &read) == 2; text += read) apply(into, key, value);
 }
 
-/* Parse the script anew. The old one is not freed: another thread may be reading it, and scripts change seldom. */
+/* Parse the script anew. The old one stays for a while: another thread may be reading it. */
 static script *parsed(void) {
     static char text[CONTROL_BYTES];
-    script *fresh = malloc(sizeof *fresh);
+    static script kept[KEPT_SCRIPTS];
+    static int next;
     pthread_mutex_lock(&parsing);
+    script *fresh = &kept[next++ % KEPT_SCRIPTS];
     do {
         while ((fresh->generation = atomic_load(word(0))) & 1) sched_yield();
         memcpy(text, mapped + HEADER_BYTES, CONTROL_BYTES - HEADER_BYTES - 1);

@@ -26,11 +26,13 @@ WALL = 1.8e9
         ((None, None, None, None), 200, False),
         ((200, 210, 500, 510), None, False),
         ((200, 210, 200, 210), 200, False),  # one board, one module
+        ((200, 210, 205, 215), 205, False),  # scopes ignored, while the load rises
     ],
 )
 def test_whose_power_it_is(power: tuple[int | None, ...], legacy: int | None, *, expected: bool) -> None:
     """The module's only where it is told of and the older call is nearer to it."""
-    assert is_module(power, legacy) == expected
+    milliwatts = [watts and watts * 1000 for watts in power]
+    assert is_module(milliwatts, legacy and legacy * 1000) == expected
 
 
 def test_stamps_that_stand_with_the_counter_mark_its_ticks() -> None:

@@ -1,8 +1,8 @@
 """One GPU: what it is, what its energy is made of, and how it is read.
 
-What a board was found to be when it was first seen (counted or integrated) it stays as long as the exporter runs, for
-its joules must not change their meaning under way. Which calls answer may change with each session of NVML. A board
-whose counter stays at 0 while power is drawn has no counter.
+What a board was found to be when it was first seen (counted or integrated, the GPU's or the module's) it stays as long
+as the exporter runs, for its joules must not change their meaning under way. Which calls answer may change with each
+session of NVML. A board whose counter stays at 0 while power is drawn has no counter.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ class Board:
         self._clock = clock
         self._integral = PowerIntegral()
         self._sampled = SampledPower(self._power_samples, self._integral)
-        self._scope = GPU_SCOPE
+        self._scope: int | None = None  # until it is known
         self._processes = ProcessWatch()
         self._slices_read_at = float("-inf")
 
@@ -74,7 +74,8 @@ class Board:
             DeviceLostError: the GPU does not answer.
         """
         self._handle = handle
-        self._scope = self._asked_scope()
+        if self._scope is None:
+            self._scope = MODULE_SCOPE if all(self._seems_module() for _ in range(3)) else GPU_SCOPE
         self._fields = Fields(handle, [(ENERGY, 0), (AVERAGE_POWER, self._scope), (INSTANT_POWER, self._scope)])
         self._stamps = TickStamps()
         self._sampled.useful = self._scope == GPU_SCOPE  # the driver's samples are the GPU's own
@@ -181,7 +182,8 @@ class Board:
     def _power_samples(self, since: int) -> Sequence[tuple[int, int]]:
         return self._handle.samples(TOTAL_POWER_SAMPLES, since)
 
-    def _asked_scope(self) -> int:
+    def _seems_module(self) -> bool:
+        """Whether power says that energy is the module's. A change of load between two answers may deceive it once."""
         scoped = [(field, scope) for scope in (GPU_SCOPE, MODULE_SCOPE) for field in (AVERAGE_POWER, INSTANT_POWER)]
         power = [answer and answer[0] for answer in Fields(self._handle, scoped).read()]
-        return MODULE_SCOPE if is_module(power, self._handle.ask("nvmlDeviceGetPowerUsage", vital=True)) else GPU_SCOPE
+        return is_module(power, self._handle.ask("nvmlDeviceGetPowerUsage", vital=True))

@@ -2,9 +2,9 @@
 
 Scope. On a superchip the counter and ``nvmlDeviceGetPowerUsage`` are those of the whole module, GPU and CPU. A driver
 does not say so, but its power does: the scope is the module's where the driver answers the power fields in the module's
-scope, and ``nvmlDeviceGetPowerUsage`` is nearer to that answer than to the GPU's own. Then all watts are read in the
-module's scope, so that joules and watts have one boundary. It cannot know whether the counter has the same boundary as
-that call (on GH200 it has: ml-energy/zeus, pull request 172), nor which GPUs share a module.
+scope with more than the GPU's own, and ``nvmlDeviceGetPowerUsage`` is nearer to that than to the GPU's. Then all watts
+are read in the module's scope, so that joules and watts have one boundary. It cannot know whether the counter has the
+same boundary as that call (on GH200 it has: ml-energy/zeus, pull request 172), nor which GPUs share a module.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +17,8 @@ ENERGY, AVERAGE_POWER, INSTANT_POWER = 83, 185, 186
 GPU_SCOPE, MODULE_SCOPE = 0, 1  # NVML_POWER_SCOPE_GPU, NVML_POWER_SCOPE_MODULE
 
 TOTAL_POWER_SAMPLES = 0  # NVML_TOTAL_POWER_SAMPLES
+
+_CPU_MILLIWATTS = 10_000  # less than the CPU of a module idles at; a driver that ignores scopes answers the GPU's again
 
 MAX_STAMP_AGE = 1.0
 """Seconds. A driver's timestamp further from our clock than this is of another clock, and not used."""
@@ -33,7 +35,7 @@ def is_module(power: Sequence[int | None], legacy: int | None) -> bool:
     """
     average, instant, module_average, module_instant = power
     gpu, module = (average, module_average) if average and module_average else (instant, module_instant)
-    if legacy is None or not gpu or not module:  # no powered board draws 0 W: that is no answer
+    if legacy is None or not gpu or not module or module < gpu + _CPU_MILLIWATTS:  # 0 W is no answer of a board
         return False
     return abs(legacy - module) < abs(legacy - gpu)
 
