@@ -97,6 +97,9 @@ _CATALOGUE = (
     _exporter("gpu_samples_total", Kind.COUNTER, (*_GPU, "outcome"), "Readings of the GPU by outcome."),
     _exporter("gpu_exporter_collector_success", Kind.GAUGE, ("collector",),
               "1 if this group of families could be made for this scrape, 0 if the exporter has a fault there."),
+    _exporter("gpu_process_energy_joules_total", Kind.COUNTER,
+              (*_GPU, "kind", "command", "container", "pod_uid", "unit"),
+              "The board's energy by who used it, in joules; the rows of a board add up to gpu_energy_joules_total."),
     # CPU packages.
     _exporter("cpu_energy_joules_total", Kind.COUNTER, _CPU,
               "Energy of the CPU package since the exporter first saw it, in joules; cpu_info says by which method."),
@@ -143,6 +146,9 @@ REQUEST_OUTCOMES = ("ok", "invalid", "too_large", "busy", "expired", "cancelled"
 
 TOKEN_KINDS = ("input", "output", "padding")
 """Values of ``kind`` of ``inference_tokens_total``."""
+
+OWNER_KINDS = ("process", "idle", "other", "unknown", "open")
+"""Values of ``kind`` of ``gpu_process_energy_joules_total``: ``docs/processes.md`` says what each is."""
 
 METHODS = ("counter", "integrated", "estimated", "simulated", "replayed")
 """Values of ``method`` of ``gpu_info`` and ``cpu_info``: how a device's joules come about."""

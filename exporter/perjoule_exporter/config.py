@@ -21,6 +21,7 @@ from perjoule_exporter.meters.estimate import EstimateSettings
 from perjoule_exporter.meters.replay import ReplaySettings
 from perjoule_exporter.pace import Pace
 from perjoule_exporter.price import Price, price_of
+from perjoule_exporter.processes.settings import LONGEST_SECONDS, SHORTEST_SECONDS, ProcessSettings
 
 _SHORTEST_INTERVAL, _LONGEST_INTERVAL = 0.001, 0.5  # a reading must come well within the second that it stays fresh
 
@@ -37,6 +38,7 @@ class Config:
     price: Price | None
     embodied: Embodied | None
     collectors: frozenset[str]
+    processes: ProcessSettings
     sysfs: Path
     estimate: EstimateSettings
     simulated_script: Path | None
@@ -53,6 +55,7 @@ NEEDS_RESTART = {
     "address": "--web.listen-address",
     "telemetry_path": "--web.telemetry-path",
     "web_config_file": "--web.config.file",
+    "processes": "--process.*",
     "sysfs": "--path.sysfs",
     "estimate": "--estimate.*",
     "simulated_script": "--simulated.script",
@@ -79,6 +82,7 @@ def parse(argv: Sequence[str] | None) -> Config:
         price=price_of(given.price_per_kwh, given.price_currency),
         embodied=_embodied(given),
         collectors=_collectors(given),
+        processes=_processes(given),
         sysfs=given.sysfs,
         estimate=EstimateSettings(given.idle_watts, given.max_watts),
         simulated_script=given.simulated_script,
@@ -119,6 +123,15 @@ def _collectors(given: argparse.Namespace) -> frozenset[str]:
     return chosen_groups([*compatible, *(given.collectors_enabled or [])], given.collectors_disabled or [])
 
 
+def _processes(given: argparse.Namespace) -> ProcessSettings:
+    seconds = _seconds(given.process_interval)
+    if not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:
+        raise UsageError(f"--process.interval {given.process_interval!r} must be a time from 500ms to 10s, such as 1s")
+    if given.process_max_series < 1:
+        raise UsageError(f"--process.max-series {given.process_max_series} must be 1 or more")
+    return ProcessSettings(seconds, given.process_procfs, given.process_max_series)
+
+
 def _replay(given: argparse.Namespace) -> ReplaySettings | None:
     if given.replay_file is not None:
         return ReplaySettings(given.replay_file, given.replay_speed, loop=given.replay_loop)
@@ -128,11 +141,16 @@ def _replay(given: argparse.Namespace) -> ReplaySettings | None:
 
 
 def _interval(flag: str, text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", text.strip())
-    seconds = float(match.group(1)) * {"ms": 1e-3, "s": 1.0}[match.group(2)] if match else 0.0
+    seconds = _seconds(text)
     if not _SHORTEST_INTERVAL <= seconds <= _LONGEST_INTERVAL:
         raise UsageError(f"{flag} {text!r} must be a time from 1ms to 500ms, such as 25ms")
     return seconds
+
+
+def _seconds(text: str) -> float:
+    """Return a time such as 25ms or 1.5s in seconds, 0 for what is none."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s)", text.strip())
+    return float(match.group(1)) * {"ms": 1e-3, "s": 1.0}[match.group(2)] if match else 0.0
 
 
 def _check_together(config: Config) -> None:

@@ -16,6 +16,7 @@ from perjoule_exporter.logs import FORMATS, LEVELS
 from perjoule_exporter.meters.estimate import IDLE_WATTS_PER_THREAD, MAX_WATTS_PER_THREAD
 from perjoule_exporter.meters.rapl import SYSFS
 from perjoule_exporter.meters.replay import FASTEST, SLOWEST
+from perjoule_exporter.processes.settings import MAX_SERIES, PROC
 
 PROGRAM = "gpu-energy-exporter"
 AUTO = "auto"
@@ -61,6 +62,7 @@ def parser() -> Parser:
     _add_unreal_meters(made.add_argument_group("simulation and replay"))
     _add_factors(made.add_argument_group("carbon and price"))
     _add_collectors(made.add_argument_group("families"))
+    _add_processes(made.add_argument_group("processes (with --collector.enable process)"))
     _add_web(made.add_argument_group("web"))
     _add_logs(made.add_argument_group("logs"))
     made.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -200,6 +202,33 @@ def _add_collectors(group: Group) -> None:
         dest="compat_dcgm",
         action="store_true",
         help="show dcgm-exporter's names, labels and units beside ours; the same as --collector.enable dcgm",
+    )
+
+
+def _add_processes(group: Group) -> None:
+    add = group.add_argument
+    add(
+        "--process.interval",
+        dest="process_interval",
+        metavar="TIME",
+        default="1s",
+        help="how often drivers are asked who uses their boards (default: %(default)s)",
+    )
+    add(
+        "--process.max-series",
+        dest="process_max_series",
+        metavar="N",
+        type=int,
+        default=MAX_SERIES,
+        help="rows of processes for each board; all further ones are kind=other (default: %(default)s)",
+    )
+    add(
+        "--process.procfs",
+        dest="process_procfs",
+        metavar="DIR",
+        type=Path,
+        default=PROC,
+        help="the /proc in which drivers' pids are looked up; in a container, the host's (default: %(default)s)",
     )
 
 

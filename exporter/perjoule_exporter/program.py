@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import TYPE_CHECKING
 
 from perjoule_exporter.access import Protection
 from perjoule_exporter.clock import Clock
@@ -25,6 +26,9 @@ from perjoule_exporter.track import Charges
 from perjoule_exporter.view import DeviceView
 from perjoule_exporter.web import Site, WebHandle, start_web
 from perjoule_exporter.webconfig import WebConfigFile
+
+if TYPE_CHECKING:
+    from perjoule_exporter.processes.polls import Polls
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,12 +52,17 @@ class Exporter:
         self._carbon = Carbon(config.carbon, clock, counted=basis_of(saved))
         saved = of_basis(saved, self._carbon.basis)
         self._sampler = Sampler(open_meters(config, clock), self._rules(), clock, saved, failed)
+        self._processes = self._asked_for_processes()
         try:
             self._carbon.start()
             self._sampler.start()
+            if self._processes is not None:
+                self._processes.start()
             self._web = self._listen(config)
         except BaseException:
             self._carbon.close()
+            if self._processes is not None:
+                self._processes.close()
             self._sampler.close()
             raise
         self._announce()
@@ -85,6 +94,7 @@ class Exporter:
         kept = {name: getattr(self.config, name) for name in NEEDS_RESTART}
         self.config = Config(**{**{field.name: getattr(config, field.name) for field in fields(Config)}, **kept})
         self._sampler.rules = self._rules()
+        self._follow_processes()
         start_logging(config.log_level, config.log_format)
         self._protection()  # its file says now, not at the next scrape, what is wrong with it
         _LOG.info("settings read again")
@@ -93,6 +103,8 @@ class Exporter:
         """Stop listening and measuring."""
         self._web.close()
         self._carbon.close()
+        if self._processes is not None:
+            self._processes.close()
         self._sampler.close()
         if self._state is not None:
             self._state.close()
@@ -101,6 +113,22 @@ class Exporter:
         embodied = self.config.embodied
         per_second = None if embodied is None else embodied.grams_per_second
         return Rules(self.config.pace, lambda: Charges(self._carbon.grams_per_joule(), per_second))
+
+    def _asked_for_processes(self) -> "Polls | None":
+        if "process" not in self.config.collectors:
+            return None
+        from perjoule_exporter.processes.polls import Polls
+
+        return Polls(self._sampler.seats, self._clock, self.config.processes)
+
+    def _follow_processes(self) -> None:
+        """Begin or end asking who uses the boards, as the settings say now."""
+        if "process" not in self.config.collectors and self._processes is not None:
+            self._processes.close()
+            self._processes = None
+        elif self._processes is None and (started := self._asked_for_processes()) is not None:
+            self._processes = started
+            started.start()
 
     def _published(self) -> tuple[DeviceView, ...]:
         """Return what a scrape is about to show, after it was written down. One scrape at a time, in this order."""

@@ -89,6 +89,11 @@ class Sampler:
             return tuple(seat.track.view(now) for seat in self._seats.all), {**self._saved, **sums}
 
     @property
+    def seats(self) -> Seats:
+        """The devices that are read, and the lock around their sums, for who folds more into them."""
+        return self._seats
+
+    @property
     def alive(self) -> bool:
         """Whether devices are being read."""
         return self._watchdog.alive

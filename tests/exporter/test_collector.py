@@ -14,9 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from perjoule.metrics import CATALOGUE, METHODS, Kind, Program
 from perjoule_exporter.collector import registry
+from perjoule_exporter.collector.groups import DEFAULT_GROUPS
 from perjoule_exporter.intensity import Carbon, CarbonSettings, Factors, Intensity
 from perjoule_exporter.meters import THROTTLE_REASONS, Device, DeviceKind, Slice, Status
 from perjoule_exporter.price import Price
+from perjoule_exporter.processes.owner import IDLE, Owner
+from perjoule_exporter.processes.owner import Kind as OwnerKind
 from perjoule_exporter.track import OUTCOMES, READ_BUCKETS
 from perjoule_exporter.view import DeviceView, Measured
 from tests.exporter.running import Scrape, StartExporter, request
@@ -37,6 +40,7 @@ MEASURED = Measured(
     embodied_grams=0.002,
     throttled_seconds=MappingProxyType(dict.fromkeys(THROTTLE_REASONS, 0.0)),
     status=STATUS,
+    split=MappingProxyType({Owner(OwnerKind.PROCESS, "python", "0123456789ab"): 12_000_000, IDLE: 345_678}),
 )
 UNKNOWN = replace(
     MEASURED,
@@ -56,7 +60,8 @@ def view(device: Device, measured: Measured | None) -> DeviceView:
 
 
 def scrape(views: Iterable[DeviceView], factors: Factors = FACTORS) -> Scrape:
-    return Scrape(generate_latest(registry(lambda: views, lambda: factors)).decode())
+    groups = DEFAULT_GROUPS | {"process"}
+    return Scrape(generate_latest(registry(lambda: views, lambda: factors, lambda: groups)).decode())
 
 
 def test_exposed_families_are_the_catalogues() -> None:
@@ -84,6 +89,9 @@ def test_values_go_to_their_rows() -> None:
     assert found.value("gpu_clock_hertz", domain="sm", **gpu) == 1.1e9
     assert found.value("gpu_samples_total", outcome="lost", **gpu) == 3
     assert found.value("gpu_up", **gpu) == 1
+    owner = {"kind": "process", "command": "python", "container": "0123456789ab", "pod_uid": "", "unit": ""}
+    assert found.value("gpu_process_energy_joules_total", **gpu, **owner) == 12
+    assert found.value("gpu_process_energy_joules_total", **gpu, kind="idle", command="") == 0.345678
     assert found.value("cpu_energy_joules_total", package="1", zone="package") == 12.345678
     assert found.value("cpu_info", package="1", zone="package", method="estimated") == 1
     factor = {"zone": "FRA", "provider": "static", "basis": "average"}

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from prometheus_client.metrics_core import Metric as Family
 
 from perjoule.errors import UsageError
-from perjoule_exporter.collector import carbon, cpu, dcgm, gpu, runtime
+from perjoule_exporter.collector import carbon, cpu, dcgm, gpu, process, runtime
 from perjoule_exporter.collector.snapshot import Snapshot
 
 
@@ -37,6 +37,7 @@ GROUPS: Mapping[str, Group] = MappingProxyType(
         "carbon": Group(carbon.families),
         "embodied": Group(gpu.embodied),
         "runtime": Group(runtime.families),
+        "process": Group(process.families, unasked=False),
         "dcgm": Group(dcgm.families, unasked=False),
     }
 )

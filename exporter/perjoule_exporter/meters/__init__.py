@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 MICRO = 1_000_000
 """Microjoules in a joule. Counters are integers of microjoules, so that no sum ever rounds."""
@@ -153,8 +153,9 @@ class Meter(Protocol):
         ...
 
 
+@runtime_checkable
 class SeesProcesses(Protocol):
-    """A meter that knows which processes use a device."""
+    """A meter that knows which processes use a device. Asked by a thread of its own, beside who reads the device."""
 
     def processes(self, device: Device) -> tuple[ProcessUse, ...] | None:
         """Return the processes that used the device since the last call; None where the driver does not tell.
