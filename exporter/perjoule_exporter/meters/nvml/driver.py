@@ -70,17 +70,16 @@ class Handle:
         Raises:
             DeviceLostError: the GPU does not answer.
         """
-        if (call, which) in self._absent:
+        function = getattr(pynvml, call, None)  # None: a binding older than the call
+        if function is None or (call, which) in self._absent:
             return None
         try:
-            return getattr(pynvml, call)(self.raw, *arguments)
+            return function(self.raw, *arguments)
         except pynvml.NVMLError as error:
             if error.value in _NEVER:
                 self._absent.add((call, which))
             elif error.value in _GONE or (vital and error.value not in _NOT_NOW):
                 raise self.lost(error) from error
-        except AttributeError:  # a binding older than the call
-            self._absent.add((call, which))
         return None
 
     def samples(self, kind: int, since: int) -> list[tuple[int, int]]:
@@ -96,8 +95,8 @@ class Handle:
         return [(int(sample.timeStamp), int(getattr(sample.sampleValue, member))) for sample in answer[1]]
 
     def has(self, call: str) -> bool:
-        """Whether the call was not refused for good."""
-        return (call, None) not in self._absent
+        """Whether there is such a call, and it was not refused for good."""
+        return hasattr(pynvml, call) and (call, None) not in self._absent
 
     def text(self, call: str) -> str:
         """Return a string, empty where there is none."""
