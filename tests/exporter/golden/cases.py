@@ -13,6 +13,9 @@ from perjoule_exporter.meters import MICRO, Device, DeviceKind, Meter, Reading, 
 from perjoule_exporter.meters.estimate import EstimateSettings
 from perjoule_exporter.pace import Pace
 from perjoule_exporter.price import Price
+from perjoule_exporter.processes.account import Account
+from perjoule_exporter.processes.owner import Kind, Owner
+from perjoule_exporter.processes.shares import Look, Use
 from perjoule_exporter.sampler import Sampler
 from perjoule_exporter.seat import Rules
 from perjoule_exporter.track import Charges
@@ -56,6 +59,12 @@ NVIDIA_STATUS = Status(
 )
 MIG_STATUS = replace(NVIDIA_STATUS, utilization_ratio=None)
 AMD_STATUS = Status(750.0, 0.5, 2**30, 192 * 2**30, 48.0, MappingProxyType({"graphics": 2.1e9, "memory": 1.3e9}))
+
+
+USES = (
+    Use(Owner(Kind.PROCESS, "python3", "0f1e2d3c4b5a", "8a6b2f0c-1d3e-4f5a-9b7c-2e4d6f8a0b1c"), 0.6),
+    Use(Owner(Kind.PROCESS, "ollama", unit="ollama.service"), 0.3),
+)
 
 
 @dataclass
@@ -126,12 +135,33 @@ class Case(NamedTuple):
             grams = self.factors.intensity.grams_per_kwh * self.factors.pue / 3.6e6
         charges = Charges(grams, 1e-6 if self.factors.intensity is not None else None)
         sampler = Sampler(meters, Rules(Pace(idle_seconds=STEP_SECONDS), lambda: charges), hands.clock)
+        owners = _Owners(sampler, hands) if "process" in self.groups else None
         end = hands.seconds + self.seconds
         sampler.sample()
         while hands.seconds < end:
             passes(self.step)
             sampler.sample()
+            if owners is not None:
+                owners.look()
         return sampler.views()
+
+
+class _Owners:
+    """A container and a service on each GPU, looked at once a second."""
+
+    def __init__(self, sampler: Sampler, hands: Hands) -> None:
+        self._now = hands.clock.monotonic
+        self._looked_at = self._now()
+        self._accounts = [Account(50, 5.0) for seat in sampler.seats.all if seat.device.kind is DeviceKind.GPU]
+        for seat, account in zip(sampler.seats.all, self._accounts, strict=False):
+            seat.track.splitter = account
+
+    def look(self) -> None:
+        if self._now() >= self._looked_at + 1.0:
+            look = Look(self._looked_at, self._now(), USES, 0.97)
+            for account in self._accounts:
+                account.look(look, self._now())
+            self._looked_at = self._now()
 
 
 def _boards(*found: Device, lost: str = "", **told: object) -> Callable[[Path], Machine]:
