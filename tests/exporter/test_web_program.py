@@ -32,6 +32,7 @@ def test_clients_do_not_hold_up_the_end(start_exporter: StartExporter) -> None:
     """A kept connection, silent ones, half a request, and one that asks and asks and never reads."""
     exporter = start_exporter("--meter", "simulated").ready()
     kept, half, hung, *silent = (connect(exporter) for _ in range(10))
+    hung.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     kept.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
     assert kept.recv(15) == b"HTTP/1.1 200 OK"
     half.sendall(b"GET /metrics HTTP/1.1\r\nHo")
