@@ -30,6 +30,7 @@
  *   mig             number of MIG slices; not 0: MIG is on
  *   processes, first_pid, graphics  running processes, their first pid, how many of them draw too
  *   sample_us       interval of the power samples that the driver keeps
+ *   odd_name        the GPU's name is not UTF-8
  *   no_…            the call answers NOT_SUPPORTED; a value above 1 is the code to answer
  */
 
@@ -69,7 +70,7 @@ enum { ENERGY = 83, AVERAGE_POWER = 185, INSTANT_POWER = 186 };
     X(no_temperature, 0) X(no_clock_graphics, 0) X(no_clock_sm, 0) X(no_clock_memory, 0) X(no_clock_video, 1) \
     X(no_utilization, 0) X(no_memory, 0) X(no_event_reasons, 0) X(no_throttle_reasons, 0) X(no_samples, 0) \
     X(no_mig_mode, 0) X(no_compute_processes, 0) X(no_graphics_processes, 0) X(no_process_utilization, 0) \
-    X(no_name, 0) X(no_pci, 0)
+    X(no_name, 0) X(no_pci, 0) X(odd_name, 0)
 
 #define ENUMERATED(name, otherwise) name,
 #define NAMED(name, otherwise) #name,
@@ -386,6 +387,7 @@ int nvmlDeviceGetName(void *handle, char *text, unsigned size) {
     int result = begin(handle, &gpu);
     if (result == SUCCESS) result = denied(no_name, gpu);
     if (result == SUCCESS) snprintf(text, size, "Fake \"H100\" 80GB%s", slice_of(handle) >= 0 ? " MIG 1g.10gb" : "");
+    if (result == SUCCESS && get(odd_name, gpu)) snprintf(text, size, "Fake\xae 80GB");
     return result;
 }
 

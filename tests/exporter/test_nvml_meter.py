@@ -475,6 +475,14 @@ def test_of_processes_only_what_is_told(
     assert found == uses
 
 
+def test_a_name_that_is_no_text_is_no_name(meter: RemoteMeter, driver: FakeDriver) -> None:
+    """Nobody can show it; the GPU is read all the same."""
+    driver.set(odd_name=1)
+    (device,) = meter.open()
+    assert device.name == ""
+    assert meter.read(device).energy_microjoules is not None
+
+
 def test_128_gpus_are_read(meter: RemoteMeter, driver: FakeDriver) -> None:
     """All have their own watts, and one that is lost beyond the first 64 costs only itself."""
     driver.set(gpus=128)

@@ -100,7 +100,10 @@ class Handle:
 
     def text(self, call: str) -> str:
         """Return a string, empty where there is none."""
-        return _text(self.ask(call))
+        try:
+            return _text(self.ask(call))
+        except UnicodeDecodeError:  # the binding's: a name that is not UTF-8
+            return ""
 
     def pci_bus_id(self) -> str:
         """Return the PCI address, empty where there is none."""
