@@ -14,9 +14,10 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from perjoule.errors import PerjouleError, UsageError
 from perjoule_exporter.clock import Clock
@@ -123,7 +124,7 @@ def _record_to(file: TraceFile, settings: Settings, orders: "SimpleQueue[BaseExc
     stop = threading.Event()
     reader = threading.Thread(target=_read, args=(recorder, settings, stop, orders), name="reader", daemon=True)
     reader.start()
-    failure = orders.get()
+    failure = _ending(orders, settings.duration_seconds)
     stop.set()
     if failure is not None:
         raise failure
@@ -138,6 +139,13 @@ def _record_to(file: TraceFile, settings: Settings, orders: "SimpleQueue[BaseExc
         "recorded %d readings (devices: %d) over %.1f s (%d more were due and missed) to %s, %d bytes",
         recorder.samples, recorder.devices, seconds, recorder.missed, settings.output, size,
     )  # fmt: skip
+
+
+def _ending(orders: "SimpleQueue[BaseException | None]", duration_seconds: float | None) -> BaseException | None:
+    """Wait for the end: the reader's, a signal's, or that of the time, when the reader hangs in a driver."""
+    with suppress(Empty):
+        return orders.get(timeout=None if duration_seconds is None else duration_seconds + _HANG_SECONDS)
+    return None
 
 
 def _check_length(settings: Settings, recorder: Recorder) -> None:
@@ -168,7 +176,7 @@ def _read(
 def _on_grid(recorder: Recorder, settings: Settings, stop: threading.Event) -> None:
     """Read at due times that do not drift. What the machine was too busy for is counted, not caught up."""
     interval, due = settings.interval_seconds, 0.0
-    while not stop.is_set():
+    while True:
         recorder.sample()
         if recorder.full:
             _LOG.warning("the trace is full (%d rows), the recording ends here", MOST_ROWS)
@@ -179,7 +187,8 @@ def _on_grid(recorder: Recorder, settings: Settings, stop: threading.Event) -> N
         if settings.duration_seconds is not None and due >= settings.duration_seconds:
             stop.wait(settings.duration_seconds - recorder.seconds())
             return
-        stop.wait(due - recorder.seconds())
+        if stop.wait(due - recorder.seconds()):
+            return
 
 
 if __name__ == "__main__":

@@ -2,23 +2,26 @@
 
 import gzip
 import json
+import math
 import os
 import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perjoule.errors import PerjouleError, UsageError
-from perjoule_exporter.meters import MICRO
+from perjoule_exporter.meters import MICRO, Device, Reading
+from perjoule_exporter.meters.replay import ReplayMeter, ReplaySettings
 from perjoule_exporter.meters.simulated import SimulatedMeter
 from perjoule_exporter.meters.simulated.script import load_script
 from perjoule_exporter.record import parse
+from perjoule_exporter.trace import recorder as recorder_module
 from perjoule_exporter.trace.file import TraceFile
 from perjoule_exporter.trace.recorder import Recorder
 from tests.exporter.fakes import WALL, Hands, ScriptedMeter
@@ -105,6 +108,41 @@ def test_a_step_of_the_wall_clock_is_noted(tmp_path: Path) -> None:
     ]
 
 
+def test_a_full_trace_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit of rows nothing more is added, and what is there is whole."""
+    monkeypatch.setattr(recorder_module, "MOST_ROWS", 5)
+    hands, path = Hands(), tmp_path / "t.jsonl.gz"
+    recorder = Recorder((ScriptedMeter(hands),), hands.clock, 0.1, TraceFile(path))
+    for n in range(10):
+        hands.seconds = n / 10
+        recorder.sample()
+    recorder.end()
+    rows = lines_of(path)
+    assert recorder.full
+    assert (recorder.samples, rows[-1]["end"], len(rows)) == (4, 5, 7)
+
+
+def test_whatever_a_driver_says_can_be_read_again(tmp_path: Path) -> None:
+    """A name with control characters, one without end, watts that are no number or less than 0: the trace is good."""
+
+    class Odd(ScriptedMeter):
+        def devices(self) -> list[Device]:
+            return [replace(device, name="a\x00b" + "c" * 300) for device in super().devices()]
+
+        def read(self, device: Device) -> Reading:
+            return replace(super().read(device), power_watts=math.nan, average_power_watts=-0.5)
+
+    hands, path = Hands(), tmp_path / "t.jsonl.gz"
+    recorder = Recorder((Odd(hands),), hands.clock, 0.1, TraceFile(path))
+    recorder.sample()
+    hands.seconds = 1.0
+    recorder.end()
+    meter = ReplayMeter(ReplaySettings(path), hands.clock)
+    (device,) = meter.devices()
+    assert device.name == "a?b" + "c" * 197
+    assert meter.read(device) == Reading(energy_microjoules=0, average_power_watts=-0.5)
+
+
 def test_two_meters_that_claim_one_device_are_refused(tmp_path: Path) -> None:
     """As the exporter does."""
     hands = Hands()
@@ -161,19 +199,19 @@ def test_a_signal_ends_the_recording_in_order(recording: subprocess.Popen[str], 
     assert not part.exists()
 
 
-def test_a_driver_that_hangs_does_not_cost_the_recording(tmp_path: Path) -> None:
-    """The reading never returns; SIGTERM still ends with all that was read before."""
-    script = SCRIPT + "[[gpu.event]]\nkind = 'hang'\nfrom_seconds = 0.5\n"
-    with subprocess.Popen(command(tmp_path, script=script), stderr=subprocess.PIPE, text=True) as process:
-        part = tmp_path / "t.jsonl.gz.part"
-        wait_until(part.exists, "it records")
-        time.sleep(1.0)  # the script hangs half a second in
-        process.send_signal(signal.SIGTERM)
+@pytest.mark.parametrize("duration", [(), ("--duration", "1s")], ids=["SIGTERM", "duration"])
+def test_a_driver_that_hangs_does_not_cost_the_recording(duration: tuple[str, ...], tmp_path: Path) -> None:
+    """The reading never returns; a signal, or the time that was asked for, still ends with all that was read before."""
+    script = SCRIPT + "[[gpu]]\npower = 100\n[[gpu.event]]\nkind = 'hang'\n"
+    with subprocess.Popen(command(tmp_path, *duration, script=script), stderr=subprocess.PIPE, text=True) as process:
+        wait_until((tmp_path / "t.jsonl.gz.part").exists, "it records")
+        if not duration:
+            process.send_signal(signal.SIGTERM)
         _, log = process.communicate(timeout=DEADLINE_SECONDS)
     assert process.returncode == 0
     assert "a device did not answer when the recording ended" in log
     samples = [row for row in lines_of(tmp_path / "t.jsonl.gz") if isinstance(row, list)]
-    assert 20 < len(samples) <= 101
+    assert [sample[0] for sample in samples] == [0]  # the healthy one comes first
 
 
 def limited() -> None:
@@ -242,15 +280,13 @@ def test_recorded_and_replayed_by_the_programs_no_microjoule_is_lost(
     assert exporter.scrape().value("gpu_info", method="replayed", uuid="GPU-simulated-0") == 1
     wait_until(is_over, "the trace ends")
     ticks = [json.loads(line) for line in truth.read_text().splitlines()]
-    true = {tick["tick"]: tick["total_joules"] for tick in ticks} | {0: 0.0}
+    true = {tick["tick"]: round(tick["total_joules"] * MICRO) for tick in ticks} | {0: 0}
     first = min(pairs)
-    number = next(number for number, total in true.items() if abs(total - pairs[first]) < 1e-9)
-    shown = {number + round((stamp - first) / 0.1): (stamp, joules) for stamp, joules in pairs.items()}
-    assert len(shown) > 20
-    assert {number: joules for number, (_, joules) in shown.items()} == {n: true[n] for n in shown}
-    assert [stamp - first for stamp, _ in shown.values()] == pytest.approx(
-        [(n - number) * 0.1 for n in shown], abs=0.001
-    )
+    steps = {round((stamp - first) / 0.1): stamp for stamp in pairs}  # ticks since the first that was seen
+    gained = {step: round(pairs[stamp] * MICRO) - round(pairs[first] * MICRO) for step, stamp in steps.items()}
+    assert len(gained) > 5
+    assert any(gained == {step: true.get(tick + step, 0) - energy for step in gained} for tick, energy in true.items())
+    assert [stamp - first for stamp in steps.values()] == pytest.approx([step * 0.1 for step in steps], abs=0.001)
     gone(exporter.scrape())
 
 

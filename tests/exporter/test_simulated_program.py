@@ -11,12 +11,12 @@ SCRIPT = """
 power = { square = [100, 300], period_seconds = 0.2 }
 gain = 1.02
 
-[[gpu]]                                   # 1: lost after a second and a half, for a while
+[[gpu]]                                   # 1: lost after a second and a half, for three
 power = 200
 [[gpu.event]]
 kind = "lost"
 from_seconds = 1.5
-to_seconds = 3
+to_seconds = 4.5
 
 [[gpu]]                                   # 2: hangs for good
 power = 200

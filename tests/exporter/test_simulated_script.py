@@ -107,7 +107,7 @@ def test_every_key_reaches_the_board() -> None:
     assert gpu.unsupported == {"average_power", "temperature_celsius"}
     ((start, values),) = gpu.statuses
     assert (start, values["throttle_reasons"], values["clocks_hertz"]) == (0.0, {"sw_power_cap"}, {"sm": 1e9})
-    assert [(s.name, s.uuid, s.gpu_instance) for s in gpu.device.slices] == [("MIG 3g.40gb", "MIG-simulated-0", 2)]
+    assert [(s.name, s.uuid, s.gpu_instance) for s in gpu.device.slices] == [("MIG 3g.40gb", "MIG-simulated-0-0", 2)]
     assert gpu.processes is not None
     assert [process.pid for process in gpu.processes] == [7, os.getpid()]
     assert [(at.time, at.every) for at in gpu.events.resets] == [(3.0, 60.0)]
@@ -148,12 +148,19 @@ GPU = '[[gpu]]\npower = "node"\n'
         (GPU + "max_watts = nan", "max_watts = nan must be a number from 1 to 100000"),
         (GPU + "tick_seconds = 0", "tick_seconds = 0 must be a number from 0.001 to 10"),
         (GPU + "instant_seconds = 0.2", "instant_seconds = 0.2 must be a number from 0.0001 to 0.1"),
+        (GPU + "gain = 1" + "0" * 400, "gain = 10+... must be a number from 0.01 to 100"),
+        (GPU + 'unsupported = ["energy"]\nstart_joules = 5', "need a counter, and energy is unsupported"),
+        (GPU + "unsupported = ['energy']\n[[gpu.event]]\nkind = 'reset'\nat_seconds = 1", "reset, .* need a counter"),
+        (GPU + "[[gpu.slice]]\nuuid = 'x'\n[[gpu.slice]]\nuuid = 'x'", "two GPUs or slices have the uuid 'x'"),
         (GPU + "gain = -1", "gain = -1 must be a number from 0.01 to 100"),
         (GPU + 'scope = "rack"', "scope = 'rack' must be one of gpu, module"),
         (GPU + "cpu_power = 80", 'cpu_power needs scope = "module"'),
         (GPU + 'scope = "module"\ncpu_power = "node"', "cpu_power = 'node' must be a curve of the script"),
         (GPU + 'unsupported = ["all"]', "unsupported = .* must be a list of energy, energy_time"),
-        (GPU + GPU.replace("power", 'uuid = "GPU-simulated-0"\npower'), "two GPUs have the uuid 'GPU-simulated-0'"),
+        (
+            GPU + GPU.replace("power", 'uuid = "GPU-simulated-0"\npower'),
+            "two GPUs or slices have the uuid 'GPU-simulated-0'",
+        ),
         (GPU + 'count = 2\nuuid = "x"', "count = 2 makes several GPUs, and uuid and slice belong to one"),
         (GPU + "count = 999", "count = 999 must be a whole number from 1 to 256"),
         ("[[gpu]]\ncount = 200\npower = 70\n" * 2, "this one has 400"),
@@ -205,6 +212,7 @@ def test_what_cannot_be_is_refused_with_its_place(text: str, sentence: str) -> N
     [
         (b"[[gpu", "is no TOML file"),
         (b"\xff\xfe", "is no TOML file"),
+        (b"a = 1" + b"0" * 5000, "is no TOML file"),
         (b"a = " + b"[" * 100_000, "is no TOML file|nest"),
         (b"#" * (1 << 20) + b"#", "a script is at most 1048576 bytes"),
         (None, "cannot read the script .*: No such file"),

@@ -19,6 +19,7 @@ MOST_DEVICES = 256
 MOST_ROWS = 1_000_000
 MOST_BYTES = 256 << 20
 LONGEST_LINE = 128 << 10
+LONGEST_TEXT = 200
 """Limits of a trace, in rows and in unpacked bytes: it is read whole before the replay begins."""
 
 

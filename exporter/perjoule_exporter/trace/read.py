@@ -19,6 +19,7 @@ from perjoule_exporter.trace import (
     COLUMNS,
     LONGEST_INTERVAL_SECONDS,
     LONGEST_LINE,
+    LONGEST_TEXT,
     MOST_BYTES,
     MOST_DEVICES,
     MOST_ROWS,
@@ -33,6 +34,7 @@ from perjoule_exporter.trace import (
     StatusRow,
 )
 
+_GZIP = b"\x1f\x8b"
 _LONGEST_US = 10**14  # three years
 _MOST_COUNT = 2**64
 _SHORT, _WHOLE = 2, len(COLUMNS)
@@ -152,8 +154,9 @@ def open_trace(path: Path) -> IO[bytes]:
         UsageError: it cannot be read.
     """
     try:
-        file = path.open("rb")
-        return gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == b"\x1f\x8b" else file  # type: ignore[return-value]  # it reads alike
+        with path.open("rb") as file:
+            packed = file.read(len(_GZIP)) == _GZIP
+        return gzip.open(path) if packed else path.open("rb")  # type: ignore[return-value]  # it reads alike
     except OSError as error:
         raise UsageError(f"cannot read the trace {path}: {error.strerror}") from error
 
@@ -242,14 +245,14 @@ def _number(value: Any) -> float:
 def _watts(value: Any) -> float | None:
     if value is None:
         return None
-    if not 0 <= _number(value) <= 1e6:  # noqa: PLR2004 (no device draws a megawatt)
+    if not abs(_number(value)) <= 1e6:  # noqa: PLR2004 (no device draws a megawatt; some say less than 0)
         raise ValueError(f"{value} W is impossible")
     return float(value)
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 200 or not (value.isprintable()):  # noqa: PLR2004 (a label)
-        raise ValueError(f"{str(value)[:40]!r} is no text of at most 200 printable characters")
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT or not value.isprintable():
+        raise ValueError(f"{str(value)[:40]!r} is no text of at most {LONGEST_TEXT} printable characters")
     return value
 
 

@@ -133,8 +133,8 @@ class Recorder:
         stamp = reading.energy_time
         stamp_us = None if stamp is None else round(stamp * 1e6) - self._start_unix_us
         with self._lock:
-            self._add(self._encoder.sample(Sample(seat.number, t_us, replace(reading, energy_time=None), stamp_us)))
-            self.samples += 1
+            sample = Sample(seat.number, t_us, replace(reading, energy_time=None), stamp_us)
+            self.samples += self._add(self._encoder.sample(sample))
             if status != seat.status:
                 self._add(self._encoder.status(StatusRow(seat.number, t_us, status)))
         seat.status, seat.lost = status, False
@@ -174,13 +174,14 @@ class Recorder:
         with self._lock:
             self._add(self._encoder.other(row))
 
-    def _add(self, line: str) -> None:
-        """Add a row while there is room; the caller holds the lock."""
+    def _add(self, line: str) -> bool:
+        """Add a row while there is room, and tell whether there was; the caller holds the lock."""
         if self._ended or self.full:
-            return
+            return False
         self._lines.append(line)
         self._rows += 1
         self.full = self._rows >= MOST_ROWS
+        return True
 
     def _flush(self) -> None:
         with self._lock:

@@ -1,12 +1,14 @@
 """Rows of a trace to lines. Files, clocks and meters are the recorder's."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from perjoule_exporter.meters import Device
 from perjoule_exporter.trace import (
     COLUMNS,
+    LONGEST_TEXT,
     VERSION,
     ClockRow,
     EndRow,
@@ -82,15 +84,25 @@ class Encoder:
 
 def _identity(device: Device) -> Mapping[str, Any]:
     texts = {
-        key: getattr(device, key)
-        for key in ("uuid", "index", "method", "scope", "name", "vendor", "driver", "pci_bus_id")
+        key: _text(getattr(device, key))
+        for key in ("uuid", "method", "scope", "name", "vendor", "driver", "pci_bus_id")
     }
-    slices = [[s.uuid, s.name, s.gpu_instance, s.compute_instance] for s in device.slices]
-    return {"kind": device.kind.value, **texts, "slices": slices, "range_uj": device.counter_range_microjoules}
+    return {
+        "kind": device.kind.value,
+        "index": device.index,
+        **texts,
+        "slices": [[_text(s.uuid), _text(s.name), s.gpu_instance, s.compute_instance] for s in device.slices],
+        "range_uj": device.counter_range_microjoules,
+    }
 
 
 def _milli(watts: float | None) -> float | None:
-    return None if watts is None else round(watts, 3)
+    return None if watts is None or not math.isfinite(watts) else round(watts, 3)
+
+
+def _text(text: str) -> str:
+    """Return a text of a driver as a trace may hold it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:LONGEST_TEXT]
 
 
 def _line(value: Any) -> str:

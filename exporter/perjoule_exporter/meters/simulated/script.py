@@ -7,6 +7,7 @@ the file, the place and what is allowed. Times are seconds since the meter was o
 import math
 import os
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -84,7 +85,7 @@ def load_script(path: Path) -> Script:
         values = tomllib.loads(text.decode())
     except OSError as error:
         raise UsageError(f"cannot read the script {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib's, the decoder's, and that of an endless number
         raise UsageError(f"{path} is no TOML file: {error}") from error
     return script_of(values, str(path), path.parent)
 
@@ -106,9 +107,9 @@ def script_of(values: Mapping[str, Any], place: str, folder: Path) -> Script:
         raise UsageError(
             f"{place}: a script has 1 to {_MOST_GPUS} GPUs, each in a table [[gpu]]; this one has {len(gpus)}"
         )
-    uuids = [gpu.device.uuid for gpu in gpus]
-    if doubled := sorted({uuid for uuid in uuids if uuids.count(uuid) > 1}):
-        raise UsageError(f"{place}: two GPUs have the uuid {doubled[0]!r}; each needs its own")
+    uuids = Counter(uuid for gpu in gpus for uuid in (gpu.device.uuid, *(part.uuid for part in gpu.device.slices)))
+    if doubled := [uuid for uuid, count in uuids.items() if count > 1]:
+        raise UsageError(f"{place}: two GPUs or slices have the uuid {doubled[0]!r}; each needs its own")
     return Script(tuple(gpus))
 
 
@@ -127,18 +128,24 @@ def _copies(table: Table, gpu: Gpu) -> list[Gpu]:
 def _gpu(table: Table, folder: Path, index: int) -> Gpu:
     max_watts = table.number("max_watts", 400.0, 1.0, MOST_WATTS)
     period = table.maybe_number("status_period_seconds", 0.1, LONGEST_SECONDS)
+    unsupported = table.choices("unsupported", (*READING_FIELDS, *STATUS_FIELDS))
+    sensor, events = _sensor(table), _events(table)
+    if "energy" in unsupported and (sensor.start_joules or events.resets or events.jumps or events.frozen):
+        raise UsageError(
+            f"{table.place}: start_joules, reset, jump and frozen need a counter, and energy is unsupported"
+        )
     return Gpu(
         device=_device(table, index),
         idle_watts=table.number("idle_watts", min(70.0, max_watts), 0.0, max_watts),
         max_watts=max_watts,
         power=power_of(table, "power", folder, max_watts),
         cpu_power=_cpu_power(table, folder),
-        sensor=_sensor(table),
-        events=_events(table),
+        sensor=sensor,
+        events=events,
         statuses=_statuses(table, period),
         status_period=period,
         processes=_processes(table),
-        unsupported=table.choices("unsupported", (*READING_FIELDS, *STATUS_FIELDS)),
+        unsupported=unsupported,
     )
 
 
@@ -149,16 +156,16 @@ def _device(table: Table, index: int) -> Device:
         uuid=table.text("uuid", default.uuid),
         name=table.text("name", default.name),
         scope=table.choice("scope", "gpu", ("gpu", "module")),
-        slices=tuple(_slices(table)),
+        slices=tuple(_slices(table, index)),
     )
 
 
-def _slices(table: Table) -> list[Slice]:
+def _slices(table: Table, index: int) -> list[Slice]:
     found = []
     for number, row in enumerate(table.tables("slice", 64)):
         found.append(
             Slice(
-                uuid=row.text("uuid", f"MIG-simulated-{number}"),
+                uuid=row.text("uuid", f"MIG-simulated-{index}-{number}"),
                 name=row.text("name", "MIG 1g.10gb"),
                 gpu_instance=row.whole("gpu_instance", number, 0, 1000),
                 compute_instance=row.whole("compute_instance", 0, 0, 1000),
