@@ -135,16 +135,18 @@ class Connections:
             try:
                 accepted, _ = self._listening.accept()
             except OSError as error:
-                if not self._closing:  # too many open files, or a client that was gone before we came
+                if not self._closing:
                     _LOG.debug("cannot accept: %s", error)
-                    time.sleep(_ACCEPT_PAUSE_SECONDS)
+                    # Too many open files, most likely: one fewer, where there is one, is what helps.
+                    if not self._open or not self._make_room(len(self._open)):
+                        time.sleep(_ACCEPT_PAUSE_SECONDS)
                 continue
             self._take(accepted)
 
     def _take(self, accepted: socket.socket) -> None:
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(accepted, self._clock)
-        if not self._make_room():
+        if not self._make_room(self._limit):
             accepted.close()
             return
         with self._changed:
@@ -154,15 +156,15 @@ class Connections:
         except RuntimeError:  # the system has no thread left
             self._end(connection)
 
-    def _make_room(self) -> bool:
-        """Return whether one more may be opened, after ending the one that we have waited for longest if need be."""
+    def _make_room(self, limit: int) -> bool:
+        """Return whether fewer than ``limit`` are open, after ending the one we have waited for longest if need be."""
         with self._changed:
-            if len(self._open) < self._limit:
+            if len(self._open) < limit:
                 return True
             waiting = [(since, c) for c in self._open if (since := c.waiting_since) is not None]
             if waiting:
                 min(waiting, key=lambda pair: pair[0])[1].cut()
-            return self._changed.wait_for(lambda: len(self._open) < self._limit, timeout=_ROOM_SECONDS)
+            return self._changed.wait_for(lambda: len(self._open) < limit, timeout=_ROOM_SECONDS)
 
     def _run(self, connection: Connection) -> None:
         try:

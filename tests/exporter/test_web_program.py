@@ -1,6 +1,7 @@
 """The program behind its port: what protects it, which check says what, and an end that nobody can hold up."""
 
 import http.client
+import resource
 import signal
 import socket
 import ssl
@@ -43,6 +44,17 @@ def test_clients_do_not_hold_up_the_end(start_exporter: StartExporter) -> None:
     assert stopped_within(exporter) < 1.0
     assert "Traceback" not in exporter.text()
     for client in (kept, half, hung, *silent):
+        client.close()
+
+
+def test_fewer_files_than_connections(start_exporter: StartExporter) -> None:
+    """Where the system allows fewer open files than there may be connections, a flood shuts nobody out either."""
+    exporter = start_exporter("--meter", "simulated").ready()
+    held = len(list(Path(f"/proc/{exporter.process.pid}/fd").iterdir()))
+    resource.prlimit(exporter.process.pid, resource.RLIMIT_NOFILE, (held + 10, held + 10))
+    silent = [connect(exporter) for _ in range(100)]
+    assert request(exporter.url + "/healthz").body == b"ok\n"
+    for client in silent:
         client.close()
 
 
