@@ -16,6 +16,8 @@ LIBRARY = "libnvidia-ml.so.1"
 LOW_WATTS, HIGH_WATTS, STEP_WATTS = 100.0, 300.0, 10.0
 """The square wave of ``fake_nvml.c``: GPU 0's power, and what each further GPU draws more."""
 
+_SCRIPTS_TAKE_TURNS = "-Dmalloc=script_place"  # peer_calls.c says why
+
 TICK_SECONDS = 0.1
 """Tick of the energy counter in the benchmarks: the slowest of the field, as on A100 and H100."""
 
@@ -34,12 +36,18 @@ def compiled(folder: Path) -> Path:
     if compiler is None:
         raise CompilerError("no C compiler for the fake NVIDIA driver (Debian: apt install gcc libc6-dev)")
     folder.mkdir(parents=True, exist_ok=True)
-    flags = ["-O2", "-Wall", "-Wextra", "-shared", "-fPIC", f"-Wl,-soname,{LIBRARY}"]
-    command = [compiler, *flags, "-o", str(folder / LIBRARY), *map(str, SOURCES)]
+    objects = [folder / f"{source.stem}.o" for source in SOURCES]
+    shape = ["-O2", "-Wall", "-Wextra", "-fPIC"]
+    for source, made, more in zip(SOURCES, objects, ([_SCRIPTS_TAKE_TURNS], []), strict=True):
+        _run([compiler, *shape, *more, "-c", "-o", str(made), str(source)])
+    _run([compiler, "-shared", f"-Wl,-soname,{LIBRARY}", "-pthread", "-o", str(folder / LIBRARY), *map(str, objects)])
+    return folder
+
+
+def _run(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (the compiler, our files)
     if done.returncode:
         raise CompilerError(f"the fake NVIDIA driver does not compile:\n{done.stderr}")
-    return folder
 
 
 def scripted(library: Path, control: Path, **switches: int) -> FakeDriver:

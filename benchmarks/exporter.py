@@ -10,6 +10,7 @@ for this script. With ``--check`` the exit code is 1 when a target is missed.
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -46,6 +47,7 @@ CACHE = ROOT / "build" / "benchmarks"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sections that were asked for and return the exit code."""
     asked = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of everything that was started and must end
     try:
         library = compiled(asked.cache / "driver")
         peers = installed(asked.cache / "peers") if asked.peers else {}

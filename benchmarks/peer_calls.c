@@ -4,6 +4,10 @@
  * same name, that one is taken. A GPU that is lost or hangs does so here too, because each asks the fake driver first.
  */
 
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdlib.h>
+
 enum { SUCCESS = 0, NOT_SUPPORTED = 3, HOPPER = 9 };
 
 #define WEAK __attribute__((weak))
@@ -37,4 +41,17 @@ WEAK int nvmlDeviceGetC2cModeInfoV(void *handle, void *info) { /* no superchip *
 WEAK int nvmlDeviceGetTemperatureV(void *handle, void *temperature) { /* the older call answers */
     (void)temperature;
     return unsupported(handle);
+}
+
+/* The fake driver never frees a script that it has read, because another thread may be reading it. Compiled with
+ * -Dmalloc=script_place its scripts take turns in a few places instead, so that a day of faults costs no memory that
+ * would be held against the program under test. */
+
+enum { PLACES = 8, PLACE_BYTES = 1 << 17 };
+
+void *script_place(size_t size) {
+    static _Alignas(64) char places[PLACES][PLACE_BYTES];
+    static _Atomic unsigned next;
+    if (size > PLACE_BYTES) abort();
+    return places[atomic_fetch_add(&next, 1) % PLACES];
 }
