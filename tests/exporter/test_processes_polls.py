@@ -1,5 +1,6 @@
 """The shell around the shares: who is asked when, and what a driver that fails, hangs or comes late costs."""
 
+import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,6 +150,37 @@ def test_a_driver_that_hangs_costs_its_own_board_only(proc: Path) -> None:
     assert meter.count("processes", "GPU-0") == 1
     polls.close()
     meter.hanging["GPU-0"].set()
+
+
+def test_rows_and_joules_are_of_one_moment(proc: Path) -> None:
+    """Under threads that change hands at every chance, each picture adds up."""
+    bench = Bench(SeeingMeter(Hands()), proc)
+    done = threading.Event()
+
+    def sample() -> None:
+        while not done.is_set():
+            bench.sampler.sample()
+            bench.hands.seconds += 0.05
+
+    def look() -> None:
+        while not done.is_set():
+            for watch in bench.polls._watches.values():
+                watch.look()
+
+    bench.run(2.0)
+    before, workers = sys.getswitchinterval(), [threading.Thread(target=job) for job in (sample, look)]
+    sys.setswitchinterval(1e-5)
+    try:
+        for worker in workers:
+            worker.start()
+        for _ in range(500):
+            bench.joules()
+    finally:
+        done.set()
+        for worker in workers:
+            worker.join()
+        sys.setswitchinterval(before)
+    assert bench.joules()[SELF] > 0
 
 
 def test_a_board_that_is_found_later_has_rows(proc: Path) -> None:
