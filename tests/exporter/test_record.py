@@ -24,6 +24,7 @@ from perjoule_exporter.record import parse
 from perjoule_exporter.trace import recorder as recorder_module
 from perjoule_exporter.trace.file import TraceFile
 from perjoule_exporter.trace.recorder import Recorder
+from tests.exporter.driver import FakeDriver, joules
 from tests.exporter.fakes import WALL, Hands, ScriptedMeter
 from tests.exporter.running import DEADLINE_SECONDS, Scrape, StartExporter, wait_until
 
@@ -212,6 +213,29 @@ def test_a_driver_that_hangs_does_not_cost_the_recording(duration: tuple[str, ..
     assert "a device did not answer when the recording ended" in log
     samples = [row for row in lines_of(tmp_path / "t.jsonl.gz") if isinstance(row, list)]
     assert [sample[0] for sample in samples] == [0]  # the healthy one comes first
+
+
+def test_a_drivers_gpu_is_recorded_and_replayed(driver: FakeDriver, tmp_path: Path) -> None:
+    """NVML at 5 ms: counter and stamps are exactly what the board drew; they and the status are said again."""
+    path = tmp_path / "t.jsonl.gz"
+    program = [sys.executable, "-m", "perjoule_exporter.record", "--output", str(path), "--meter", "nvml"]
+    environment = {**os.environ, **driver.environment}
+    assert subprocess.run([*program, "--duration", "1s"], env=environment, timeout=60, check=False).returncode == 0
+    header, *lines = lines_of(path)
+    rows = [row for row in lines if isinstance(row, list) and len(row) > 2 and row[3] is not None]
+    pairs = {(header["start_unix_us"] + stamp) / 1e6: energy / MICRO for _, _, energy, stamp, *_ in rows}
+    (start, first), *later = sorted(pairs.items())
+    assert len(later) > 5
+    assert [energy - first for _, energy in later] == pytest.approx(
+        [joules(0, start, time) for time, _ in later], abs=0.003
+    )
+    hands = Hands()
+    meter = ReplayMeter(ReplaySettings(path), hands.clock)
+    (device,) = meter.devices()
+    hands.seconds = 0.9
+    assert (device.vendor, device.method) == ("NVIDIA", "replayed")
+    assert (meter.read(device).energy_microjoules or 0) > first * MICRO
+    assert meter.status(device).memory_total_bytes is not None
 
 
 def limited() -> None:

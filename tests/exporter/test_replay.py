@@ -10,6 +10,7 @@ import pytest
 
 from perjoule.errors import DeviceLostError, UsageError
 from perjoule_exporter.clock import Clock
+from perjoule_exporter.config import parse
 from perjoule_exporter.meters import MICRO, Device, DeviceKind, Meter, Reading, Slice, Status
 from perjoule_exporter.meters.replay import ReplayMeter, ReplaySettings
 from perjoule_exporter.meters.simulated import SimulatedMeter
@@ -246,6 +247,23 @@ def test_an_impossible_speed_is_refused(speed: float) -> None:
     """0.1 to 1000."""
     with pytest.raises(UsageError, match=r"--replay.speed .* must be from 0.1 to 1000"):
         ReplaySettings(Path("t"), speed)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--meter replay", "--meter replay and --replay.file need each other"),
+        ("--meter nvml --replay.file t", "--meter replay and --replay.file need each other"),
+        ("--meter nvml --replay.loop", "--replay.speed and --replay.loop need --replay.file"),
+        ("--meter nvml --replay.speed 2", "--replay.speed and --replay.loop need --replay.file"),
+        ("--meter replay --replay.file t --replay.speed 0", "--replay.speed 0 must be from 0.1 to 1000"),
+        ("--meter nvml --simulated.script s", "--simulated.script needs --meter simulated"),
+    ],
+)
+def test_flags_that_need_each_other(flags: str, sentence: str) -> None:
+    """A setting that would do nothing is refused."""
+    with pytest.raises(UsageError, match=sentence):
+        parse(flags.split())
 
 
 def test_a_gap_of_the_recording_is_absent(tmp_path: Path) -> None:
