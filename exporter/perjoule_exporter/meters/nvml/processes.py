@@ -47,7 +47,9 @@ class ProcessWatch:
                 percents[sample.pid].append(sample.smUtil)
                 newest = max(newest, sample.timeStamp)
         self._newest = newest
-        return {pid: sum(values) / len(values) / 100 for pid, values in percents.items()}
+        # Who did nothing in a sampling period has no sample of it, so the mean is over the periods that anybody has.
+        periods = max((len(values) for values in percents.values()), default=0)
+        return {pid: sum(values) / periods / 100 for pid, values in percents.items()}
 
 
 def _memory(board: Handle) -> dict[int, int | None] | None:
