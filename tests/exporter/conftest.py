@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.exporter.driver import FakeDriver
+from tests.exporter.nvml_remote import RemoteMeter
 from tests.exporter.running import RunningExporter, StartExporter
 
 
@@ -47,3 +48,20 @@ def driver_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def driver(driver_folder: Path, tmp_path: Path) -> FakeDriver:
     """A fake driver with one healthy GPU, to be scripted."""
     return FakeDriver(driver_folder, tmp_path / "driver-control")
+
+
+@pytest.fixture
+def nvml_kernel(tmp_path: Path) -> Path:
+    """Give the folder in which the NVML meter's kernel lists its GPUs. It has one."""
+    folder = tmp_path / "gpus"
+    (folder / "0000:01:00.0").mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def nvml_meter(driver: FakeDriver, nvml_kernel: Path) -> Iterator[RemoteMeter]:
+    """Give an NVML meter in a process of its own, not yet opened. Its driver aborts when it is shut down in use."""
+    driver.set(strict=1)
+    remote = RemoteMeter(driver, nvml_kernel)
+    yield remote
+    remote.end()
