@@ -143,7 +143,8 @@ class Board:
         return joules
 
     def _mean_watts(self, start: float, end: float) -> float:
-        return self.gpu.sensor.gain * (self.true_joules(end) - self.true_joules(start)) / (end - start)
+        joules = self.true_joules(end) - self.true_joules(start)
+        return round(self.gpu.sensor.gain * joules / (end - start), 6)  # the difference of two floats is no finer
 
     def _utilization(self, tick: float) -> float | None:
         swing = self.gpu.max_watts - self.gpu.idle_watts
