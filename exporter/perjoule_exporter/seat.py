@@ -14,7 +14,7 @@ from typing import TypeVar
 from perjoule.errors import DeviceLostError
 from perjoule_exporter.clock import Clock, Moment
 from perjoule_exporter.energy import MAX_AGE_SECONDS
-from perjoule_exporter.meters import Device, DeviceKind, Meter
+from perjoule_exporter.meters import Device, DeviceKind, Meter, Reading, Status
 from perjoule_exporter.pace import Pace, Rest
 from perjoule_exporter.track import Charges, Track
 
@@ -77,25 +77,15 @@ class Seat:
         try:
             reading = caller(self, self.meter.read)
             now = clock.now()
-            status = caller(self, self.meter.status) if now.monotonic >= self.next_status else None
+            with lock:
+                self._fold(reading, now, now.monotonic - before, rules)
+            had_status = now.monotonic >= self.next_status
+            if had_status:
+                self._observe(caller(self, self.meter.status), clock.now(), lock)
         except DeviceLostError as error:
             self.failed(str(error), clock.monotonic(), lock)
             return
-        took = now.monotonic - before
-        with lock:
-            self.track.took(took)
-            if took > MAX_AGE_SECONDS:  # nobody knows what time it is of
-                self.next_read = now.monotonic
-                return
-            self.track.advance(reading, now, rules.charges())
-            if status is not None:
-                self.track.observe(status, now)
-            lowest = self.track.power.lowest()
-        self.rest.drew(reading.power_watts, lowest)
-        if status is not None:
-            ratio = status.utilization_ratio if self.device.kind is DeviceKind.GPU else None
-            self.rest.utilized(ratio, now.monotonic)
-        self._plan(now, rules, had_status=status is not None)
+        self._plan(now, rules, had_status=had_status)
         if self.lost:
             _LOG.warning("%s is back", self.device.uuid)
             self.lost = False
@@ -109,6 +99,18 @@ class Seat:
         if not self.lost:
             _LOG.warning("lost a device, its series are withdrawn: %s", why)
             self.lost = True
+
+    def _fold(self, reading: Reading, now: Moment, took: float, rules: Rules) -> None:
+        """Take over a reading, unless it took so long that nobody knows what time it is of. The lock is held."""
+        self.track.took(took)
+        if took <= MAX_AGE_SECONDS:
+            self.track.advance(reading, now, rules.charges())
+            self.rest.drew(reading.power_watts, self.track.power.lowest())
+
+    def _observe(self, status: Status, now: Moment, lock: threading.Lock) -> None:
+        with lock:
+            self.track.observe(status, now)
+        self.rest.utilized(status.utilization_ratio if self.device.kind is DeviceKind.GPU else None, now.monotonic)
 
     def _plan(self, now: Moment, rules: Rules, *, had_status: bool) -> None:
         resting = self.rest.resting(now.monotonic)

@@ -24,6 +24,7 @@ HUNG_SECONDS = 0.75
 """A device whose call takes longer is withdrawn. Slower than that is a hang; between the two it is only slow."""
 
 _LOOK_SECONDS, _LOOK_CLOSELY_SECONDS = 0.2, 0.05  # while all answers come at once, and while one is awaited
+_ASLEEP_SECONDS = 5.0  # a watchdog that late is stuck itself
 _DISCOVERED_SECONDS = 0.1  # a device that is added waits no longer for a reader that sleeps
 _TOGETHER_SECONDS = 0.001  # devices that are due within this are read in one go
 
@@ -128,8 +129,8 @@ class Watchdog:
 
     @property
     def alive(self) -> bool:
-        """Whether a thread watches."""
-        return self._thread.is_alive()
+        """Whether a thread watches, and did so lately."""
+        return self._thread.is_alive() and self._clock.monotonic() - self._next_look < _ASLEEP_SECONDS
 
     def look(self) -> float:
         """Give up a reader that hangs, withdraw devices that have hung for long, and return seconds until next time."""

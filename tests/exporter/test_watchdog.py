@@ -26,11 +26,12 @@ class HangingMeter:
     gates: list[threading.Event] = field(default_factory=list)
     readers: dict[int, set[str]] = field(default_factory=dict)
     shut_calls: int = 0
+    status_gate: threading.Event = field(default_factory=threading.Event)
     closed: bool = False
 
     def __post_init__(self) -> None:
         self.gates = [threading.Event() for _ in range(self.gpus)]
-        for gate in self.gates:
+        for gate in (*self.gates, self.status_gate):
             gate.set()
 
     def devices(self) -> list[Device]:
@@ -45,6 +46,7 @@ class HangingMeter:
 
     def status(self, device: Device) -> Status:
         assert self.gates[device.index].wait(30)
+        assert self.status_gate.wait(30)
         return Status(limit_watts=300.0)
 
     def close(self) -> None:
@@ -65,7 +67,7 @@ def running() -> Iterator[Callable[[HangingMeter], Sampler]]:
     yield start
     for sampler, meter in started:
         sampler.close()
-        for gate in meter.gates:
+        for gate in (*meter.gates, meter.status_gate):
             gate.set()
 
 
@@ -165,3 +167,22 @@ def test_devices_that_come_later_are_found(running: Callable[[HangingMeter], Sam
     assert new is not None
     assert new.energy_joules is not None
     assert new.energy_joules < 100.0
+
+
+def test_a_reading_counts_though_the_status_after_it_hangs(running: Callable[[HangingMeter], Sampler]) -> None:
+    """It was good when it was made, ages from then on, and is not taken for a new one when the status comes at last."""
+    meter = HangingMeter(1)
+    sampler = running(meter)
+    meter.status_gate.clear()
+    wait_until(lambda: of(sampler, 0).measured is None, "the GPU is withdrawn", seconds=5.0)
+    count = of(sampler, 0).samples["ok"]
+    seen: list[tuple[int, bool]] = []
+
+    def moved() -> bool:
+        view = of(sampler, 0)
+        seen.append((view.samples["ok"], view.measured is None))
+        return view.samples["ok"] > count + 5
+
+    meter.status_gate.set()
+    wait_until(moved, "the GPU is read again")
+    assert all(withdrawn for ok, withdrawn in seen if ok == count)
