@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -139,8 +140,8 @@ def test_an_answer_that_took_long_is_of_no_time(proc: Path) -> None:
 
 def test_a_driver_that_hangs_costs_its_own_board_only(proc: Path) -> None:
     """In real threads: the other board's rows go on, and the end waits for nobody."""
-    meter = SeeingMeter(Hands(), gpus=2)
-    meter.hanging["GPU-0"] = threading.Event()
+    meter, released = SeeingMeter(Hands(), gpus=21), threading.Event()
+    meter.hanging = {f"GPU-{number}": released for number in range(21) if number != 1}
     settings = ProcessSettings(interval_seconds=0.5, procfs=proc)
     sampler = Sampler([meter], Rules(Pace(), Charges), Clock())
     polls = Polls(sampler.seats, Clock(), settings)
@@ -148,8 +149,10 @@ def test_a_driver_that_hangs_costs_its_own_board_only(proc: Path) -> None:
     asked = meter.count("processes", "GPU-1")
     wait_until(lambda: meter.count("processes", "GPU-1") > asked, "the other board is asked again")
     assert meter.count("processes", "GPU-0") == 1
+    closing = time.monotonic()
     polls.close()
-    meter.hanging["GPU-0"].set()
+    assert time.monotonic() - closing < 0.5
+    released.set()
 
 
 def test_rows_and_joules_are_of_one_moment(proc: Path) -> None:

@@ -24,6 +24,9 @@ SLOW_SECONDS = 0.5
 FIRST_LOOKS_SECONDS = 0.5
 """How long the start waits for the first answers."""
 
+LAST_LOOKS_SECONDS = 0.1
+"""How long the end waits for answers that are under way."""
+
 
 class Watch:
     """One board: asks who uses it, and tells its account."""
@@ -45,9 +48,12 @@ class Watch:
         """Look from now on, in a thread."""
         self._thread.start()
 
-    def stop(self, timeout: float) -> None:
-        """End the thread, unless it hangs in the driver."""
+    def stop(self) -> None:
+        """Look no more."""
         self._stop.set()
+
+    def join(self, timeout: float) -> None:
+        """Wait for the end of the thread, which may hang in the driver."""
         if self._thread.is_alive():
             self._thread.join(timeout)
 
@@ -121,7 +127,10 @@ class Polls:
         if self._thread.is_alive():
             self._thread.join()
         for watch in self._watches.values():
-            watch.stop(timeout=0.05)
+            watch.stop()
+        end = self._clock.monotonic() + LAST_LOOKS_SECONDS
+        for watch in self._watches.values():
+            watch.join(max(0.0, end - self._clock.monotonic()))
 
     def _run(self) -> None:
         while not self._stop.wait(self._settings.interval_seconds):
