@@ -101,6 +101,12 @@ def test_without_a_node_name_the_host_is_the_machines(monkeypatch: pytest.Monkey
     assert scrape(view(GPU, FULL)).value("DCGM_FI_DEV_GPU_TEMP", Hostname="machine", hostname="machine") == 41
 
 
+def test_a_node_name_that_is_no_text_costs_no_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be written is replaced."""
+    monkeypatch.setenv("NODE_NAME", "node-\udcff")
+    assert scrape(view(GPU, FULL)).value("DCGM_FI_DEV_GPU_TEMP", hostname="node-?") == 41
+
+
 def test_the_documentation_names_every_series() -> None:
     """docs/dcgm.md has a row for each, and none for what is not there."""
     text = (Path(__file__).resolve().parents[2] / "docs" / "dcgm.md").read_text(encoding="utf-8")

@@ -58,17 +58,19 @@ def _clock(domain: str) -> Value:
     return megahertz
 
 
-def _mib(measured: Measured, *, used: bool) -> float | None:
-    """Return memory in use, or else the rest."""
-    status = measured.status
-    if status.memory_used_bytes is None or (not used and status.memory_total_bytes is None):
-        return None
-    return (status.memory_used_bytes if used else (status.memory_total_bytes or 0) - status.memory_used_bytes) / _MIB
-
-
 def _total_mib(measured: Measured) -> float | None:
     total = measured.status.memory_total_bytes
     return None if total is None else total / _MIB
+
+
+def _used_mib(measured: Measured) -> float | None:
+    used = measured.status.memory_used_bytes
+    return None if used is None else used / _MIB
+
+
+def _free_mib(measured: Measured) -> float | None:
+    total, used = _total_mib(measured), _used_mib(measured)
+    return None if total is None or used is None else total - used
 
 
 FIELDS: Mapping[str, _Field] = MappingProxyType(
@@ -84,8 +86,8 @@ FIELDS: Mapping[str, _Field] = MappingProxyType(
         "DCGM_FI_DEV_POWER_MGMT_LIMIT": _Field("Power limit in force (in W).", lambda m: m.status.limit_watts),
         "DCGM_FI_DEV_GPU_UTIL": _Field("GPU utilization (in %).", _percent),
         "DCGM_FI_DEV_FB_TOTAL": _Field("Total framebuffer memory (in MiB).", _total_mib),
-        "DCGM_FI_DEV_FB_FREE": _Field("Framebuffer memory free (in MiB).", lambda m: _mib(m, used=False)),
-        "DCGM_FI_DEV_FB_USED": _Field("Framebuffer memory used (in MiB).", lambda m: _mib(m, used=True)),
+        "DCGM_FI_DEV_FB_FREE": _Field("Framebuffer memory free (in MiB).", _free_mib),
+        "DCGM_FI_DEV_FB_USED": _Field("Framebuffer memory used (in MiB).", _used_mib),
     }
 )
 """By dcgm-exporter's names."""
@@ -104,7 +106,8 @@ def families(now: Snapshot) -> Iterator[Family]:
 
 def _host() -> str:
     """Return the host's name as dcgm-exporter finds it: the Kubernetes node where that is told."""
-    return os.environ.get("NODE_NAME") or socket.gethostname()
+    name = os.environ.get("NODE_NAME") or socket.gethostname()
+    return name.encode("utf-8", "replace").decode()  # the environment may hold bytes that are no text
 
 
 def _labels(gpu: Shown, host: str) -> Labels:
