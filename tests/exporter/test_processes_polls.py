@@ -1,8 +1,10 @@
 """The shell around the shares: who is asked when, and what a driver that fails, hangs or comes late costs."""
 
+import shutil
 import sys
 import threading
 import time
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +12,11 @@ import pytest
 
 from perjoule.errors import DeviceLostError
 from perjoule_exporter.clock import Clock
-from perjoule_exporter.meters import Device, ProcessUse
+from perjoule_exporter.meters import Device, Meter, ProcessUse
+from perjoule_exporter.meters.simulated import SimulatedMeter
+from perjoule_exporter.meters.simulated.script import script_of
 from perjoule_exporter.pace import Pace
-from perjoule_exporter.processes.owner import OPEN, UNKNOWN, Kind, Owner
+from perjoule_exporter.processes.owner import IDLE, OPEN, UNKNOWN, Kind, Owner
 from perjoule_exporter.processes.polls import SLOW_SECONDS, Polls
 from perjoule_exporter.processes.settings import ProcessSettings
 from perjoule_exporter.sampler import Sampler
@@ -56,10 +60,10 @@ def proc(tmp_path: Path) -> Path:
 class Bench:
     """A sampler and its polls, moved on by hand."""
 
-    def __init__(self, meter: SeeingMeter, proc: Path) -> None:
-        self.meter, self.hands = meter, meter.hands
-        self.sampler = Sampler([meter], Rules(Pace(), Charges), meter.hands.clock)
-        self.polls = Polls(self.sampler.seats, meter.hands.clock, ProcessSettings(procfs=proc))
+    def __init__(self, meter: Meter, hands: Hands, proc: Path) -> None:
+        self.hands = hands
+        self.sampler = Sampler([meter], Rules(Pace(), Charges), hands.clock)
+        self.polls = Polls(self.sampler.seats, hands.clock, ProcessSettings(procfs=proc))
 
     def run(self, seconds: float) -> None:
         """Sample 20 times a second, and ask for processes each second."""
@@ -82,11 +86,48 @@ class Bench:
 
 def test_energy_finds_its_process(proc: Path) -> None:
     """But for the newest joules, all of it."""
-    bench = Bench(SeeingMeter(Hands()), proc)
+    meter = SeeingMeter(Hands())
+    bench = Bench(meter, meter.hands, proc)
     bench.run(10.0)
     rows = bench.joules()
     assert rows[OPEN] == pytest.approx(100, abs=11)
     assert rows[SELF] == pytest.approx(1000 - rows[OPEN], abs=11)
+
+
+TRUTH = """
+[[gpu]]
+unsupported = UNSUPPORTED
+power = { points = [[0, 60], [4.3, 60], [4.301, 360], [7.6, 360], [7.601, 60], [10.2, 60], [10.201, 260], [15.7, 260],
+                    [15.701, 60], [3600, 60]] }
+[[gpu.process]]
+pid = 7
+utilization_ratio = 0.9
+from_seconds = 4.3
+to_seconds = 7.6
+[[gpu.process]]
+pid = 8
+utilization_ratio = 0.5
+from_seconds = 10.2
+to_seconds = 15.7
+"""
+
+
+@pytest.mark.parametrize(("unsupported", "off"), [([], 0.001), (["energy_time"], 0.1)])
+def test_the_shares_are_the_truth_where_one_works_at_a_time(proc: Path, unsupported: list[str], off: float) -> None:
+    """Bursts that begin and end within looks, told late: 300 W × 3.3 s and 200 W × 5.5 s above an idle power of 60 W.
+
+    A counter that is 200 ms late and does not say so costs some of that.
+    """
+    shutil.copytree(proc / "7", proc / "8")
+    (proc / "8" / "stat").write_bytes(b"8 (vllm) S " + b"1 " * 40)
+    script = script_of(tomllib.loads(TRUTH.replace("UNSUPPORTED", str(unsupported))), "truth", proc)
+    hands = Hands()
+    bench = Bench(SimulatedMeter(script, hands.clock), hands, proc)
+    bench.run(40.0)
+    rows = bench.joules()
+    assert rows[SELF] == pytest.approx(300 * 3.3, rel=off)
+    assert rows[Owner(Kind.PROCESS, "vllm")] == pytest.approx(200 * 5.5, rel=off)
+    assert rows[IDLE] + rows[OPEN] == pytest.approx(60 * 40, rel=0.05)
 
 
 def test_a_meter_that_sees_no_processes_is_left_alone(proc: Path) -> None:
@@ -104,11 +145,12 @@ def test_a_meter_that_sees_no_processes_is_left_alone(proc: Path) -> None:
 
 def test_a_driver_that_does_not_tell_for_a_while_costs_that_while(proc: Path) -> None:
     """It is unknown's, and with it the time up to the first answer afterwards."""
-    bench = Bench(SeeingMeter(Hands()), proc)
+    meter = SeeingMeter(Hands())
+    bench = Bench(meter, meter.hands, proc)
     bench.run(5.0)
-    bench.meter.silent = {"GPU-0"}
+    meter.silent = {"GPU-0"}
     bench.run(10.0)
-    bench.meter.silent = set()
+    meter.silent = set()
     bench.run(15.0)
     rows = bench.joules()
     assert rows[UNKNOWN] == pytest.approx(1000 + 100, abs=60)
@@ -117,21 +159,23 @@ def test_a_driver_that_does_not_tell_for_a_while_costs_that_while(proc: Path) ->
 
 def test_a_lost_board_is_not_asked(proc: Path) -> None:
     """Who reads it finds out when it is back."""
-    bench = Bench(SeeingMeter(Hands()), proc)
+    meter = SeeingMeter(Hands())
+    bench = Bench(meter, meter.hands, proc)
     bench.run(2.0)
-    bench.meter.lost = {"GPU-0"}
+    meter.lost = {"GPU-0"}
     bench.run(1.0)
-    bench.meter.calls.clear()
+    meter.calls.clear()
     bench.run(5.0)
-    assert bench.meter.count("processes", "GPU-0") == 0
-    bench.meter.lost = set()
+    assert meter.count("processes", "GPU-0") == 0
+    meter.lost = set()
     bench.run(5.0)
     assert bench.joules()[UNKNOWN] > 500
 
 
 def test_an_answer_that_took_long_is_of_no_time(proc: Path) -> None:
     """It is not believed."""
-    bench = Bench(SeeingMeter(Hands(), answer_takes=SLOW_SECONDS + 0.1), proc)
+    meter = SeeingMeter(Hands(), answer_takes=SLOW_SECONDS + 0.1)
+    bench = Bench(meter, meter.hands, proc)
     bench.run(5.0)
     measured = bench.sampler.views()[0].measured
     assert measured is not None
@@ -157,7 +201,8 @@ def test_a_driver_that_hangs_costs_its_own_board_only(proc: Path) -> None:
 
 def test_rows_and_joules_are_of_one_moment(proc: Path) -> None:
     """Under threads that change hands at every chance, each picture adds up."""
-    bench = Bench(SeeingMeter(Hands()), proc)
+    meter = SeeingMeter(Hands())
+    bench = Bench(meter, meter.hands, proc)
     done = threading.Event()
 
     def sample() -> None:
@@ -188,9 +233,10 @@ def test_rows_and_joules_are_of_one_moment(proc: Path) -> None:
 
 def test_a_board_that_is_found_later_has_rows(proc: Path) -> None:
     """What it used until then is unknown's."""
-    bench = Bench(SeeingMeter(Hands(), gpus=1), proc)
+    meter = SeeingMeter(Hands(), gpus=1)
+    bench = Bench(meter, meter.hands, proc)
     bench.run(2.0)
-    bench.meter.gpus = 2
+    meter.gpus = 2
     bench.sampler.discover()
     bench.run(1.0)
     assert [watch._seat.device for watch in bench.polls._adopt()] == [gpu(1)]
@@ -202,7 +248,8 @@ def test_a_board_that_is_found_later_has_rows(proc: Path) -> None:
 
 def test_asked_again_after_a_pause_rows_go_on(proc: Path) -> None:
     """As when the setting was taken back for a while: the same account, and the pause is unknown's."""
-    bench = Bench(SeeingMeter(Hands()), proc)
+    meter = SeeingMeter(Hands())
+    bench = Bench(meter, meter.hands, proc)
     bench.run(5.0)
     before = bench.joules()
     bench.polls = Polls(bench.sampler.seats, bench.hands.clock, ProcessSettings(procfs=proc))
@@ -237,7 +284,8 @@ def test_saved_shares_of_no_use_are_said_and_unknowns(
 def test_a_proc_of_a_container_is_said_once(proc: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Names may be wrong there."""
     (proc / "2" / "comm").write_bytes(b"sh\n")
-    Bench(SeeingMeter(Hands(), gpus=3), proc)
+    meter = SeeingMeter(Hands(), gpus=3)
+    Bench(meter, meter.hands, proc)
     assert [record.getMessage().split(" does ")[0] for record in caplog.records] == [str(proc)]
 
 
