@@ -225,6 +225,20 @@ def test_failing_and_back_are_said_once(
     ]
 
 
+def test_a_second_row_of_failures_is_said_again(
+    network: Network, started: Callable[[CarbonSettings], Carbon], caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a success the pauses begin anew, and so does the log."""
+    carbon = started(UK)
+    wait_until(lambda: grams_of(carbon) == 200.0, "the first answer counts")
+    for _ in range(2):
+        network.body = IntensityError("answered with status 500", 500)
+        assert [poll(carbon), poll(carbon)] == pytest.approx([31.5, 63.0])
+        network.body = half_hour(200.0)
+        poll(carbon)
+    assert len(caplog.records) == 2
+
+
 def test_a_fault_of_ours_is_survived_without_its_text(
     network: Network, started: Callable[[CarbonSettings], Carbon], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -339,7 +353,7 @@ def credentials(tmp_path: Path) -> Path:
 
 
 def test_watttime_logs_in_and_stays_in(end: FarEnd, hands: Hands, credentials: Path) -> None:
-    """One login for 25 minutes of questions, a new one then, and a new one when the service has forgotten it."""
+    """One login for 25 minutes of questions, a new one then, when the service forgot it, and for other credentials."""
     service = WattTime(end)
     carbon = over(end, replace(WATTTIME, token_file=credentials), hands)
     carbon.start()
@@ -354,6 +368,9 @@ def test_watttime_logs_in_and_stays_in(end: FarEnd, hands: Hands, credentials: P
     poll(carbon)
     assert service.given == ["token0", "token1", "token2"]
     assert [asked.path.split("?")[0] for asked in end.asked].count("/v3/forecast") == 5
+    credentials.write_text("other:pass\n")
+    poll(carbon)
+    assert (end.asked[-1].path, end.asked[-1].headers["authorization"]) == ("/login", "Basic b3RoZXI6cGFzcw==")
     carbon.close()
 
 
@@ -373,6 +390,19 @@ def test_watttime_refuses_for_good(
     credentials.write_text("user:wrong\n")
     poll(carbon)
     carbon.close()
+
+
+def test_watttime_refuses_a_new_token(end: FarEnd, hands: Hands, credentials: Path) -> None:
+    """One login and one question: a token that was never any good is not asked for twice."""
+    service = WattTime(end)
+    end.answer = lambda asked: service.answer(asked) if asked.path == "/login" else Answer(401)
+    carbon = over(end, replace(WATTTIME, token_file=credentials), hands)
+    carbon.start()
+    end.wait()
+    end.wait()
+    carbon.close()
+    poller_asked = len(end.asked)
+    assert [asked.path.split("?")[0] for asked in end.asked[:poller_asked]] == ["/login", "/v3/forecast"]
 
 
 def test_no_average_takes_over_from_a_marginal_value(
@@ -449,7 +479,10 @@ def test_other_settings_drop_a_value_of_another_source(
     carbon = started(UK)
     wait_until(lambda: grams_of(carbon) == 200.0, "the first answer counts")
     network.body = IntensityError("does not answer in time")
+    network.wait()
     carbon.reconfigured(replace(UK, region="13"))
+    network.wait()
+    assert network.requests[-1].url.endswith("/regional/regionid/13")
     assert grams_of(carbon) == static_intensity("GBR").grams_per_kwh
     carbon.reconfigured(CarbonSettings(zone="FRA"))
     found = carbon.current()

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
@@ -84,6 +85,19 @@ def test_the_largest_body_passes(end: FarEnd) -> None:
     """1 MiB to the byte."""
     end.answer = Answer(body=b" " * MOST_BYTES)
     assert len(fetch(end.url)) == MOST_BYTES
+
+
+def test_a_bomb_is_not_unpacked(end: FarEnd) -> None:
+    """A few kilobytes that unpack to 64 MiB cost little more than the 1 MiB that is allowed."""
+    end.answer = Answer(body=gzip.compress(b" " * 2**26, 1), headers={"Content-Encoding": "gzip"})
+    http = Http()
+    tracemalloc.start()
+    try:
+        with pytest.raises(IntensityError, match="more than 1 MiB"):
+            http(Request(end.url))
+        assert tracemalloc.get_traced_memory()[1] < 8 * MOST_BYTES
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_enormous_body_is_not_read(end: FarEnd) -> None:

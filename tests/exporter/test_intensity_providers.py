@@ -1,6 +1,7 @@
 """How each provider is asked, and what is made of its answers, good and bad. Pure: no network, no clock."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -292,6 +293,18 @@ def test_direct_factors_are_not_life_cycle() -> None:
 def test_what_is_not_called_measured_is_estimated(value: object) -> None:
     """Only ``isEstimated: false`` says measured."""
     assert parsed("electricitymaps", changed("electricitymaps", _set("isEstimated"), value)).estimated
+
+
+def test_times_without_an_offset_are_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Denmark's are, wherever the exporter runs."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        body = RECORDED.joinpath("energidataservice.json").read_bytes()
+        assert parsed("energidataservice", body).valid_at == NINE
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(
