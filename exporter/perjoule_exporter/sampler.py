@@ -55,7 +55,7 @@ class Sampler:
         self._stop = threading.Event()
         for meter in self.meters:
             self._find(meter, first=True)
-        self._watchdog = Watchdog(self._seats, self._clock, self._reader)
+        self._watchdog = Watchdog(self._seats, self._clock, lambda: self.rules, self._reader)
         self._discovery = threading.Thread(target=self._discover, name="discovery", daemon=True)
 
     def start(self) -> None:
@@ -78,15 +78,13 @@ class Sampler:
     def views(self) -> tuple[DeviceView, ...]:
         """Return one consistent picture of all devices."""
         with self._seats.lock:
-            now = self._clock.now()
-            return tuple(seat.track.view(now) for seat in self._seats.all)
+            return self._shown()
 
     def views_and_sums(self) -> tuple[tuple[DeviceView, ...], dict[str, Saved]]:
         """Return one consistent picture, and the sums behind it, to be kept over a restart."""
         with self._seats.lock:
-            now = self._clock.now()
-            sums = {seat.device.uuid: seat.track.saved() for seat in self._seats.all}
-            return tuple(seat.track.view(now) for seat in self._seats.all), {**self._saved, **sums}
+            views = self._shown()
+            return views, {**self._saved, **{seat.device.uuid: seat.track.saved() for seat in self._seats.all}}
 
     @property
     def seats(self) -> Seats:
@@ -106,6 +104,12 @@ class Sampler:
         if self._watchdog.stop() and not self._discovery.is_alive():
             for meter in self.meters:
                 meter.close()
+
+    def _shown(self) -> tuple[DeviceView, ...]:
+        now = self._clock.now()
+        for seat in self._seats.all:
+            seat.fold(self.rules)
+        return tuple(seat.track.view(now) for seat in self._seats.all)
 
     def _reader(self) -> Reader:
         return Reader(self._seats, self._clock, lambda: self.rules, self._failed)
@@ -133,6 +137,7 @@ class Sampler:
                     raise UsageError(f"two meters claim {device.uuid}: name only one of them as --meter")
             elif seat.device != device:
                 with self._seats.lock:
+                    seat.fold(self.rules)
                     seat.device = device
                     seat.track.identified(device)
 

@@ -23,11 +23,14 @@ _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 Call = Callable[[Device], T]
 
-STATUS_SECONDS = 0.2
+STATUS_SECONDS = 0.4
 """Clocks, memory and temperature are read this often: they cost more calls than energy, and change slower."""
 
 RESTING_STATUS_SECONDS = 0.5
 """And this often while nothing runs. Both must be well below the second that a value stays fresh."""
+
+FOLD_SECONDS = 0.07
+"""Readings are added up a few at a time: after each sleep the first work is ten times as slow as the next."""
 
 RETRY_SECONDS = 1.0
 """A lost device is asked again this often."""
@@ -70,6 +73,7 @@ class Seat:
     next_read: float = 0.0
     next_status: float = 0.0
     rest: Rest = field(default_factory=Rest)
+    _pending: list[tuple[Reading, Moment, float]] = field(default_factory=list)  # with the seconds that each took
 
     def read(self, clock: Clock, lock: threading.Lock, rules: Rules, caller: "Caller") -> None:
         """Read the device once and decide when it is read next."""
@@ -78,34 +82,39 @@ class Seat:
             reading = caller(self, self.meter.read)
             now = clock.now()
             with lock:
-                self._fold(reading, now, now.monotonic - before, rules)
+                self._pending.append((reading, now, now.monotonic - before))
+                if rules.attended(self.device) or now.monotonic - self._pending[0][1].monotonic >= FOLD_SECONDS:
+                    self.fold(rules)
             had_status = now.monotonic >= self.next_status
             if had_status:
                 self._observe(caller(self, self.meter.status), clock.now(), lock)
         except DeviceLostError as error:
-            self.failed(str(error), clock.monotonic(), lock)
+            self.failed(str(error), clock.monotonic(), lock, rules)
             return
         self._plan(now, rules, had_status=had_status)
         if self.lost:
             _LOG.warning("%s is back", self.device.uuid)
             self.lost = False
 
-    def failed(self, why: str, time: float, lock: threading.Lock, outcome: str = "lost") -> None:
+    def fold(self, rules: Rules) -> None:
+        """Add the readings up that have not been yet. The lock is held, here and by whoever looks at the sums."""
+        for reading, now, took in self._pending:
+            self.track.took(took)
+            if took <= MAX_AGE_SECONDS:  # else nobody knows what time it is of
+                self.track.advance(reading, now, rules.charges())
+                self.rest.drew(reading.power_watts, self.track.power.lowest())
+        self._pending.clear()
+
+    def failed(self, why: str, time: float, lock: threading.Lock, rules: Rules, outcome: str = "lost") -> None:
         """Withdraw the device's figures; ``why`` is logged when it was well before."""
         with lock:
+            self.fold(rules)
             self.track.lost(outcome)
         self.next_read = time + RETRY_SECONDS
         self.next_status = 0.0
         if not self.lost:
             _LOG.warning("lost a device, its series are withdrawn: %s", why)
             self.lost = True
-
-    def _fold(self, reading: Reading, now: Moment, took: float, rules: Rules) -> None:
-        """Take over a reading, unless it took so long that nobody knows what time it is of. The lock is held."""
-        self.track.took(took)
-        if took <= MAX_AGE_SECONDS:
-            self.track.advance(reading, now, rules.charges())
-            self.rest.drew(reading.power_watts, self.track.power.lowest())
 
     def _observe(self, status: Status, now: Moment, lock: threading.Lock) -> None:
         with lock:

@@ -106,9 +106,12 @@ class Reader(Caller):
 class Watchdog:
     """Keeps one reader going, whatever the drivers do."""
 
-    def __init__(self, seats: Seats, clock: Clock, make_reader: Callable[[], Reader]) -> None:
+    def __init__(
+        self, seats: Seats, clock: Clock, rules: Callable[[], Rules], make_reader: Callable[[], Reader]
+    ) -> None:
         self._seats = seats
         self._clock = clock
+        self._rules = rules
         self._make_reader = make_reader
         self._reader = make_reader()
         self._hanging: list[Reader] = []
@@ -155,7 +158,7 @@ class Watchdog:
             call = reader.waits_since()
             if call is not None and now - call[1] > HUNG_SECONDS and not call[0].lost:
                 why = f"{call[0].device.uuid}: a call of its driver does not return"
-                call[0].failed(why, now, self._seats.lock, outcome="hung")
+                call[0].failed(why, now, self._seats.lock, self._rules(), outcome="hung")
 
     def _run(self) -> None:
         wait = _LOOK_SECONDS

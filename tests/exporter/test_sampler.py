@@ -24,7 +24,7 @@ def sample_for(sampler: Sampler, hands: Hands, seconds: float, step: float = 0.0
 
 
 def test_energy_is_read_each_time_and_status_now_and_then() -> None:
-    """The slow values cost more calls, so they are read five times a second."""
+    """The slow values cost more calls, so they are read a few times a second."""
     meter = ScriptedMeter(Hands())
     sample_for(sampler_of(meter), meter.hands, 2.0)
     assert meter.count("read", "GPU-0") == 80
