@@ -6,9 +6,10 @@ Exit codes: 0 ended by a signal, 1 failed, 2 a setting that cannot be honoured. 
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
-from queue import SimpleQueue
+from contextlib import suppress
 
 from perjoule.errors import PerjouleError, UsageError
 from perjoule_exporter.config import Config, parse
@@ -19,7 +20,7 @@ from perjoule_exporter.program import Exporter
 
 _LOG = logging.getLogger(__name__)
 
-_RELOAD = -1
+_FAILED = b"\0"  # no signal has this number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,22 +35,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_until_signal(config: Config, argv: Sequence[str] | None) -> int:
-    # A simple queue may be put to from a signal handler at any moment; a lock that the handler finds held may not.
-    orders: SimpleQueue[int] = SimpleQueue()
-    for number, order in ((signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGHUP, _RELOAD)):
-        signal.signal(number, lambda *_, order=order: orders.put(order))
+    # The kernel may hand a signal to any thread, and a lock that the main thread waits for would not wake it then. The
+    # interpreter writes the signal's number to this socket from whichever thread it is.
+    told, tell = socket.socketpair()
+    tell.setblocking(False)
+    signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
     manager = Notifier(os.environ)
-    exporter = Exporter(config, failed=lambda: orders.put(1))
+    exporter = Exporter(config, failed=lambda: _tell(tell))
     status = f"listening on {exporter.url}{config.telemetry_path}"
     manager.ready(status)
     manager.watch(exporter.health)
-    while (code := orders.get()) == _RELOAD:
+    while (order := told.recv(1)) == bytes([signal.SIGHUP]):
         manager.reloading()
         _reload(exporter, argv)
         manager.ready(status)
     manager.stopping()
     exporter.close()
-    return code
+    return 1 if order == _FAILED else 0
+
+
+def _tell(tell: socket.socket) -> None:
+    with suppress(BlockingIOError):  # full of signals already: one of them ends the program, or all are reloads
+        tell.send(_FAILED)
 
 
 def _reload(exporter: Exporter, argv: Sequence[str] | None) -> None:
