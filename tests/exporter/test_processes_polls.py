@@ -127,7 +127,7 @@ def test_the_shares_are_the_truth_where_one_works_at_a_time(proc: Path, unsuppor
     rows = bench.joules()
     assert rows[SELF] == pytest.approx(300 * 3.3, rel=off)
     assert rows[Owner(Kind.PROCESS, "vllm")] == pytest.approx(200 * 5.5, rel=off)
-    assert rows[IDLE] + rows[OPEN] == pytest.approx(60 * 40, rel=0.05)
+    assert rows[IDLE] + rows[OPEN] == pytest.approx(60 * 40, rel=0.1)
 
 
 def test_a_meter_that_sees_no_processes_is_left_alone(proc: Path) -> None:
