@@ -61,7 +61,7 @@ _NOTES = (
     "The bare loop is Python that does nothing forty times a second: what waking up alone costs on this machine.",
     "Medians of windows of 2 s; a program's processes count together. Driver calls are counted by the fake driver.",
     "zeus's PowerMonitor() infers how often to read; it infers 0 s, so that its processes read without a pause.",
-    "It ran alone, because it takes what cores there are; where it is missing, it did not start in its own ten seconds.",
+    "It ran alone, because it takes what cores there are; where it is missing, it did not start in its own 10 s.",
 )
 
 
