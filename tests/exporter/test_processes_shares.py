@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perjoule_exporter.division import divided
 from perjoule_exporter.energy import Used
 from perjoule_exporter.meters import MICRO
 from perjoule_exporter.processes.account import Account
 from perjoule_exporter.processes.owner import IDLE, OPEN, OTHER, UNKNOWN, Kind, Owner
 from perjoule_exporter.processes.rows import Rows
-from perjoule_exporter.processes.shares import Look, Use, divided, shared
+from perjoule_exporter.processes.shares import Look, Use, shared
 
 A, B, C = (Owner(Kind.PROCESS, name) for name in "abc")
 

@@ -5,10 +5,11 @@ busy. What it does not know is power: of two processes that are busy for the sam
 more. A process that only holds memory gets nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from perjoule_exporter.division import divided
 from perjoule_exporter.processes.owner import IDLE, UNKNOWN, Owner
 
 _PARTS = 1_000_000
@@ -69,19 +70,3 @@ def shared(microjoules: int, idle_microjoules: int, look: Look) -> dict[Owner, i
     idle = min(microjoules, idle_microjoules) if look.uses is not None else 0
     parts = divided(microjoules - idle, list(weights.values()))
     return {IDLE: idle, **dict(zip(weights, parts, strict=True))}
-
-
-def divided(total: int, weights: Sequence[int]) -> list[int]:
-    """Return integer parts of ``total`` in the proportion of ``weights``, at least one of them above 0.
-
-    Part k is what is due to the first k less what the first k − 1 got: no part is off by more than one, none is below
-    0, and together they are ``total``.
-    """
-    whole, before, due = sum(weights), 0, 0
-    parts = []
-    for weight in weights:
-        due += weight
-        upto = (2 * total * due + whole) // (2 * whole)
-        parts.append(upto - before)
-        before = upto
-    return parts

@@ -1,0 +1,88 @@
+"""What a client has open: its spans, and its requests, each charged once its last span has settled. Pure.
+
+A request is known by its name on one connection. It does not know of energy that is not given to a span yet.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from perjoule_exporter.division import divided, whole_weights
+from perjoule_exporter.ledger.accounts import Row, added
+from perjoule_exporter.ledger.span import ABANDONED, MORE, OK, Owner, Span
+
+
+class Settled(NamedTuple):
+    """A span whose energy is final, and the microjoules of each of its shares."""
+
+    span: Span
+    parts: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Request:
+    """A request that has not ended: what its settled spans were given so far."""
+
+    owner: Owner
+    row: Row
+    microjoules: int = 0
+    grams: float | None = None
+    seen: float = 0.0
+
+
+@dataclass(slots=True)
+class Client:
+    """One connection.
+
+    Attributes:
+        open: its spans that have not ended, by number.
+        requests: its requests that have not ended, the longest unseen first.
+        unsettled: how many of its spans have ended and are not charged yet.
+        gone: it is lost.
+    """
+
+    open: dict[int, Span] = field(default_factory=dict)
+    requests: dict[str, _Request] = field(default_factory=dict)
+    unsettled: int = 0
+    gone: bool = False
+
+    def requested(self, span: Span, now: float) -> list[int]:
+        """Share a span's energy out over its requests, charge those that have ended, and return the parts."""
+        shares, requests = span.shares, self.requests
+        parts = divided(span.microjoules, whole_weights([share.weight for share in shares]))
+        grams = None if span.grams is None else span.grams / (span.microjoules or 1)
+        row, sums = span.row, dict[str, int]()
+        for (request, _, outcome), part in zip(shares, parts, strict=True):
+            if outcome == MORE or request in requests:
+                self._phase(span, request, outcome, part, None if grams is None else grams * part, now)
+                continue
+            sums[outcome] = sums.get(outcome, 0) + part
+            if outcome == OK:
+                row.observe(request, part, now)
+        for outcome, microjoules in sums.items():
+            row.charge(outcome, microjoules, None if grams is None else grams * microjoules)
+        return parts
+
+    def abandon_older(self, than: float) -> None:
+        """Charge the requests that were not seen since a time."""
+        old = []
+        for name, request in self.requests.items():
+            if request.seen >= than:
+                break
+            old.append(name)
+        for name in old:
+            request = self.requests.pop(name)
+            request.row.charge(ABANDONED, request.microjoules, request.grams)
+
+    def _phase(self, span: Span, name: str, outcome: str, part: int, grams: float | None, now: float) -> None:
+        """Add one of several spans to a request, and charge it if that was the last: to the last one's owner."""
+        request = self.requests.pop(name, None) or _Request(Owner(span.kind.task, span.kind.model), span.row)
+        request.owner, request.row = Owner(span.kind.task, span.kind.model), span.row
+        request.microjoules += part
+        request.grams = added(request.grams, grams)
+        request.seen = now
+        if outcome == MORE:
+            self.requests[name] = request
+            return
+        request.row.charge(outcome, request.microjoules, request.grams)
+        if outcome == OK:
+            request.row.observe(name, request.microjoules, now)
