@@ -24,6 +24,7 @@ LATE_SECONDS = 0.5
 """How much earlier than the reading before the energy of one reading may have been used: a late tick, a slow call."""
 
 _TICKS_REMEMBERED = 32
+_MOST_SAVED = 2**80  # microjoules: a board of 5 kW needs seven million years
 
 
 class Interval(NamedTuple):
@@ -125,12 +126,12 @@ class Energy:
         Raises:
             KeyError, TypeError, ValueError: it is not what ``saved`` returned.
         """
-        self.total = None if saved["total"] is None else int(saved["total"])
-        self.resets = int(saved["resets"])
-        self.grams = None if saved["grams"] is None else float(saved["grams"])
-        self.moved_at = None if saved["moved_at"] is None else float(saved["moved_at"])
+        self.total = None if saved["total"] is None else saved_count(saved["total"])
+        self.resets = saved_count(saved["resets"])
+        self.grams = None if saved["grams"] is None else saved_amount(saved["grams"])
+        self.moved_at = None if saved["moved_at"] is None else saved_amount(saved["moved_at"])
         if lasting and saved["raw"] is not None:
-            self._raw, self._read_at = int(saved["raw"]), float(saved["read_at"])
+            self._raw, self._read_at = saved_count(saved["raw"]), saved_amount(saved["read_at"])
             self._since = self._read_at
 
     def _interval(self, delta: int, now: Moment, *, counted: bool) -> Used:
@@ -166,6 +167,30 @@ class Energy:
             return
         self.moved_at = now.wall - gap / 2 if moved_at is None else moved_at
         self._ticks.append(now.monotonic - (now.wall - self.moved_at))
+
+
+def saved_amount(value: Any) -> float:
+    """Return a sum that was saved. One that no counter can have would be published for ever.
+
+    Raises:
+        TypeError, ValueError: it is no number, negative, not finite, or beyond all that was ever counted.
+    """
+    if not 0 <= value <= _MOST_SAVED:
+        raise ValueError("a sum that cannot be")
+    return float(value)
+
+
+def saved_count(value: Any) -> int:
+    """Return a whole number that was saved.
+
+    Raises:
+        TypeError, ValueError: it is none, or as ``saved_amount``.
+    """
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is no whole number")
+    if not 0 <= value <= _MOST_SAVED:
+        raise ValueError("a count that cannot be")
+    return value
 
 
 def _monotonic(wall: float, now: Moment) -> float:

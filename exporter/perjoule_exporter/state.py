@@ -30,16 +30,21 @@ class StateFile:
         """Take the file.
 
         Raises:
-            UsageError: it cannot be written here.
+            UsageError: it cannot be written here, or is a folder, a device or anything else that is no file.
             PerjouleError: another exporter holds it.
         """
         self._path = path
         self._failed = False
         try:
+            # Never set aside, never replaced: that would take a folder or /dev/null away from everyone.
+            if not path.name or (path.exists() and not path.is_file()):
+                raise UsageError(f"--state.file {path} is no file: name one, such as /var/lib/perjoule/state")
             self._boot = boot_id.read_text(encoding="ascii").strip()
             self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise UsageError(f"--state.file {path} cannot be written: {error.strerror}") from error
+        except ValueError as error:
+            raise UsageError(f"--state.file {str(path)!r} cannot be written: {error}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -57,6 +62,8 @@ class StateFile:
             if content["format"] != _FORMAT:
                 raise ValueError(f"format {content['format']!r}")  # noqa: TRY301 (one place sets a file aside)
             boot, devices = content["boot_id"], dict(content["devices"])
+            if not all(isinstance(kept, dict) for kept in devices.values()):
+                raise TypeError("a device is no table")  # noqa: TRY301 (as above)
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from perjoule.metrics import CATALOGUE
 from perjoule_exporter.clock import Moment
-from perjoule_exporter.energy import MAX_AGE_SECONDS, Energy, Interval, Used
+from perjoule_exporter.energy import MAX_AGE_SECONDS, Energy, Interval, Used, saved_amount, saved_count
 from perjoule_exporter.meters import MICRO, THROTTLE_REASONS, Device, Reading, Status
 from perjoule_exporter.processes.owner import Owner
 from perjoule_exporter.view import DeviceView, Measured
@@ -202,11 +202,16 @@ class Track:
         same = saved["method"] == self.device.method
         self.energy.restore(saved["energy"], lasting=self.device.lasting and same)
         self.power.integral = _number(saved["integrated"])
-        self._throttled = {reason: float(seconds) for reason, seconds in dict(saved["throttled"]).items()}
+        throttled = dict(saved["throttled"])
+        self._throttled = {
+            reason: saved_amount(throttled[reason]) for reason in THROTTLE_REASONS if reason in throttled
+        }
         self._embodied, self._embodied_at = _number(saved["embodied"]), _number(saved["embodied_at"])
-        self.health.samples.update({key: int(saved["samples"][key]) for key in OUTCOMES})
-        self.health.buckets = [int(count) for _, count in zip(self.health.buckets, saved["read_buckets"], strict=True)]
-        self.health.seconds = float(saved["read_seconds"])
+        self.health.samples.update({key: saved_count(saved["samples"][key]) for key in OUTCOMES})
+        self.health.buckets = [
+            saved_count(count) for _, count in zip(self.health.buckets, saved["read_buckets"], strict=True)
+        ]
+        self.health.seconds = saved_amount(saved["read_seconds"])
         self.kept_split = saved.get("split")
 
     def _ceiling(self) -> float:
@@ -247,4 +252,4 @@ class Track:
 
 
 def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+    return None if value is None else saved_amount(value)

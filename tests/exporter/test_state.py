@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -48,7 +49,8 @@ def test_what_was_written_is_read(tmp_path: Path, boot: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b'{"format": 2}', b'{"format": 1}', b'{"format": 1, "boot_id": "first", "devices": 7}',
-     b"\xff\xfe", b"[" * 100_000, b"null", b'{"format": 1, "boot_id": "first", "devices": [1]}'],
+     b"\xff\xfe", b"[" * 100_000, b"null", b'{"format": 1, "boot_id": "first", "devices": [1]}',
+     b'{"format": 1, "boot_id": "first", "devices": {"GPU-a": 7}}'],
 )  # fmt: skip
 def test_a_corrupt_file_is_set_aside(
     tmp_path: Path, boot: Path, content: bytes, caplog: pytest.LogCaptureFixture
@@ -75,6 +77,16 @@ def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path, 
     """Rather than at the first scrape."""
     with pytest.raises(UsageError, match="cannot be written: No such file or directory"):
         StateFile(tmp_path / "none" / "state", boot)
+
+
+@pytest.mark.parametrize("name", ["", "folder", "pipe", "a\0b"])
+def test_what_is_no_file_is_refused_and_left_alone(tmp_path: Path, boot: Path, name: str) -> None:
+    """A folder, a pipe or a device is never set aside as if it were a state of no use."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"is no file|cannot be written"):
+        StateFile(tmp_path / name if name else Path(name), boot)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["boot_id", "folder", "pipe"]
 
 
 def test_a_write_that_fails_removes_the_file(tmp_path: Path, boot: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -173,7 +185,15 @@ def test_a_second_program_on_the_same_file_exits(
     assert f"gpu-energy-exporter: --state.file {path} is held by another exporter" in second.text()
 
 
-@pytest.mark.parametrize("garbage", ["{", '{"format": 1, "boot_id": "%s", "devices": {"GPU-fake-0": {"method": 1}}}'])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "{",
+        '{"format": 1, "boot_id": "%s", "devices": {"GPU-fake-0": {"method": 1}}}',
+        '{"format": 1, "boot_id": "%s", "devices": {"GPU-fake-0": {"basis": []}}}',
+        '{"format": 1, "boot_id": "%s", "devices": {"GPU-gone": 7}}',
+    ],
+)
 def test_a_corrupt_file_is_not_fatal(
     start_exporter: StartExporter, driver: FakeDriver, tmp_path: Path, garbage: str
 ) -> None:

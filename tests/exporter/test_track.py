@@ -1,6 +1,7 @@
 """The sampler's pure core: sums that never go back, from readings at given times."""
 
 import json
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -272,6 +273,18 @@ def test_sums_go_on_after_a_restart(lasting: bool, raw: float, total: float, res
     assert last.embodied_grams == pytest.approx(60.0)
     assert last.integrated_joules == pytest.approx(10.0)
     assert after.view(at(60.0)).samples["ok"] == 3
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, -math.inf, 10**400, "1"])
+@pytest.mark.parametrize(
+    "key", ["total", "resets", "grams", "raw", "read_at", "integrated", "embodied", "read_seconds"]
+)
+def test_saved_sums_that_no_counter_can_have_are_refused(key: str, value: object) -> None:
+    """They would be published, and never be right again."""
+    saved = fed([(0.0, joules(1, watts=1)), (0.1, joules(2, watts=1))]).saved()
+    broken = saved | {key: value} if key in saved else saved | {"energy": saved["energy"] | {key: value}}
+    with pytest.raises((TypeError, ValueError)):
+        Track(replace(GPU, lasting=True)).restore(broken)
 
 
 @pytest.mark.parametrize("key", sorted(Track(GPU).saved()))

@@ -25,7 +25,7 @@ def marked(sums: Sums, basis: Basis | None) -> dict[str, dict[str, Any]]:
 
 def basis_of(saved: Sums) -> Basis | None:
     """Return the basis that saved grams were counted by; None where they say none."""
-    found = {kept.get(_KEY) for kept in saved.values() if isinstance(kept, Mapping)}
+    found = [kept.get(_KEY) for kept in saved.values() if isinstance(kept, Mapping)]  # of any kind: no set takes them
     return next((basis for basis in (AVERAGE, MARGINAL) if basis in found), None)
 
 
