@@ -14,6 +14,8 @@ from typing import Any
 from perjoule.errors import UsageError
 
 _NOT_IN_FILE = frozenset({"config.file", "help", "version"})
+_MOST_BYTES = 1 << 16
+_MOST_TABLES = 8  # one within another; no setting has more than two
 
 
 def settings(make_parser: Callable[[], argparse.ArgumentParser], argv: Sequence[str] | None) -> argparse.Namespace:
@@ -43,10 +45,16 @@ def _of_file(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UsageError("cannot be read: it is a pipe or a device, and no file")  # those would be waited for
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise UsageError(f"is over {_MOST_BYTES} bytes")
+        return tomllib.loads(text.decode())
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}") from error
-    except ValueError as error:  # tomllib's and the decoder's
+    except (ValueError, RecursionError) as error:  # tomllib's and the decoder's, and what is nested too deep for it
         raise UsageError(f"is no TOML: {error}") from error
 
 
@@ -58,7 +66,7 @@ def _names(parser: argparse.ArgumentParser) -> Iterator[str]:
 def _flags(table: Mapping[str, Any], known: frozenset[str], prefix: str = "") -> Iterator[str]:
     for key, value in table.items():
         name = prefix + key
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and name.count(".") < _MOST_TABLES:
             yield from _flags(value, known, f"{name}.")
             continue
         if name not in known:
@@ -72,6 +80,8 @@ def _flag(name: str, value: Any) -> Iterator[str]:
     if isinstance(value, bool):
         if value:
             yield f"--{name}"
+    elif isinstance(value, str) and "\0" in value:
+        raise UsageError(f"{name} holds a character that no setting has: {value!r}")
     elif isinstance(value, str | int | float):
         yield f"--{name}={value}"
     else:

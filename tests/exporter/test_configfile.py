@@ -1,5 +1,6 @@
 """The configuration file: the same settings as the flags, from TOML, and read again on SIGHUP."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -66,6 +67,10 @@ def test_flags_win(tmp_path: Path) -> None:
         ("carbon.zone = 2024-01-01", "carbon.zone must be a text, a number, true or false"),
         ("carbon = 'FRA'", "carbon is no setting"),
         ("carbon.zone = ", "is no TOML"),
+        (f"carbon.zone = {'[' * 5000}", "is no TOML"),
+        (f"{'.'.join('a' * 5000)} = 1", "is no setting"),
+        ('state.file = "a\\u0000b"', "state.file holds a character that no setting has"),
+        (f"meter = [{'7, ' * 30000}]", "is over 65536 bytes"),
         ("meter = 'gpu'", "invalid choice: 'gpu'"),
     ],
 )
@@ -80,6 +85,14 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str, senten
     """With the system's reason and the file's name."""
     with pytest.raises(UsageError, match=f"{tmp_path}.*{sentence}"):
         parse(["--config.file", str(tmp_path / name)])
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """It is refused, and not waited for."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="cannot be read: it is a pipe"):
+        parse(["--config.file", str(pipe)])
 
 
 def reloaded(exporter: RunningExporter, text: str) -> None:
