@@ -5,22 +5,20 @@ Exit codes: 0 ended by a signal, 1 failed, 2 a setting that cannot be honoured. 
 
 import logging
 import os
-import signal
-import socket
 import sys
+import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from concurrent.futures import Future
 
 from perjoule.errors import PerjouleError, UsageError
 from perjoule_exporter.config import Config, parse
 from perjoule_exporter.flags import PROGRAM
 from perjoule_exporter.logs import start_logging
 from perjoule_exporter.notify import Notifier
+from perjoule_exporter.orders import Order, Orders
 from perjoule_exporter.program import Exporter
 
 _LOG = logging.getLogger(__name__)
-
-_FAILED = b"\0"  # no signal has this number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,30 +33,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_until_signal(config: Config, argv: Sequence[str] | None) -> int:
-    # The kernel may hand a signal to any thread, and a lock that the main thread waits for would not wake it then. The
-    # interpreter writes the signal's number to this socket from whichever thread it is.
-    told, tell = socket.socketpair()
-    tell.setblocking(False)
-    signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
+    orders = Orders()
     manager = Notifier(os.environ)
-    exporter = Exporter(config, failed=lambda: _tell(tell))
+    exporter = _started(config, orders)
+    if exporter is None:
+        return 0
     status = f"listening on {exporter.url}{config.telemetry_path}"
     manager.ready(status)
     manager.watch(exporter.health)
-    while (order := told.recv(1)) == bytes([signal.SIGHUP]):
+    while (order := orders.next(Order.END, Order.FAILED, Order.RELOAD)) is Order.RELOAD:
         manager.reloading()
         _reload(exporter, argv)
         manager.ready(status)
     manager.stopping()
     exporter.close()
-    return 1 if order == _FAILED else 0
+    return 1 if order is Order.FAILED else 0
 
 
-def _tell(tell: socket.socket) -> None:
-    with suppress(BlockingIOError):  # full of signals already: one of them ends the program, or all are reloads
-        tell.send(_FAILED)
+def _started(config: Config, orders: Orders) -> Exporter | None:
+    """Return a running exporter; None when told to end before it ran.
+
+    It starts in a thread of its own: a driver that hangs must not keep the program from ending.
+    """
+    made: Future[Exporter] = Future()
+
+    def start() -> None:
+        try:
+            made.set_result(Exporter(config, failed=lambda: orders.give(Order.FAILED)))
+        except BaseException as error:  # noqa: BLE001 (the thread's edge: whoever waits for it raises it)
+            made.set_exception(error)
+        orders.give(Order.STARTED)
+
+    threading.Thread(target=start, name="start", daemon=True).start()
+    return made.result() if orders.next(Order.END, Order.STARTED) is Order.STARTED else None
 
 
 def _reload(exporter: Exporter, argv: Sequence[str] | None) -> None:

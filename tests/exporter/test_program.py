@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.exporter.driver import FakeDriver
 from tests.exporter.running import DEADLINE_SECONDS, StartExporter, request, wait_until
 
 
@@ -78,6 +79,29 @@ def test_a_signal_ends_it_within_a_second(start_exporter: StartExporter, number:
     assert exporter.ended() == 0
     assert time.monotonic() - asked < 1.0
     assert "Traceback" not in exporter.text()
+
+
+def test_a_signal_ends_it_while_a_driver_hangs_at_its_start(start_exporter: StartExporter, driver: FakeDriver) -> None:
+    """Exit code 0 within a second, though the exporter never came to listen."""
+    driver.set(init_us=60_000_000)
+    exporter = start_exporter("--meter", "nvml", environment=driver.environment)
+    wait_until(lambda: driver.inits, "the driver is being initialised")
+    asked = time.monotonic()
+    exporter.process.send_signal(signal.SIGTERM)
+    assert exporter.ended() == 0
+    assert time.monotonic() - asked < 1.0
+    assert exporter.text() == ""
+
+
+def test_a_storm_of_sighup_holds_up_no_end(start_exporter: StartExporter) -> None:
+    """A thousand of them are a few reloads, and the SIGTERM behind them is followed within a second."""
+    exporter = start_exporter("--meter", "simulated").ready()
+    for _ in range(1000):
+        exporter.process.send_signal(signal.SIGHUP)
+    asked = time.monotonic()
+    exporter.process.send_signal(signal.SIGTERM)
+    assert exporter.ended() == 0
+    assert time.monotonic() - asked < 1.0
 
 
 def test_a_taken_port_is_a_sentence(start_exporter: StartExporter) -> None:
