@@ -118,11 +118,9 @@ def _figures(view: DeviceView) -> str:
     if measured is None:
         return '<td role="cell" class="number down" colspan="3">does not answer</td>'
     watts = measured.average_power_watts if measured.power_watts is None else measured.power_watts
-    # A counter that is not there is shown by what its power sums up to; the method column says so.
-    energy = measured.integrated_joules if measured.energy_joules is None else measured.energy_joules
     figures = (
         ("Power", scaled(watts, "W")),
-        ("Energy", scaled(energy, "J", 4)),
+        ("Energy", scaled(measured.energy_joules, "J", 4)),
         ("CO₂e", scaled(measured.emissions_grams, "g")),
     )
     return "".join(f'<td role="cell" class="number" data-label="{label}">{text}</td>' for label, text in figures)

@@ -92,6 +92,8 @@ def read_web_config(path: Path) -> WebConfig:
         mark = getattr(error, "problem_mark", None)
         line = "" if mark is None else f", line {mark.line + 1}"
         raise UsageError(f"{path}{line}: this is not YAML") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: this is nested too deep") from error
     return _Reader(path).config(node)
 
 

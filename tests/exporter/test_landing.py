@@ -122,6 +122,14 @@ def test_a_device_that_does_not_answer_has_no_figures() -> None:
     assert "4.321" not in html
 
 
+def test_a_counter_that_is_not_told_is_a_dash() -> None:
+    """Its integral of power stands in no column that says "hardware counter"."""
+    html = page(measured=replace(MEASURED, energy_joules=None))
+    assert "hardware counter" in html
+    assert "4.400" not in html
+    assert ">—</td>" in html
+
+
 def test_names_from_a_driver_are_escaped() -> None:
     """A board may be called anything."""
     assert "<script>" not in page(name="<script>alert(1)</script>", uuid='"><script>')

@@ -78,6 +78,7 @@ def test_a_file_that_says_nothing(tmp_path: Path, text: str) -> None:
     ("text", "line", "sentence"),
     [
         ("tls_server_confg: {}", 1, "unknown key 'tls_server_confg'; known are basic_auth_users, http_server_config"),
+        (f"basic_auth_users: {'[' * 5000}", None, "nested too deep"),
         (CERT + "  cert_fle: b", 4, "unknown key 'cert_fle' in tls_server_config"),
         (CERT + "  min_version: TLS11", 4, "min_version 'TLS11' is unknown here; known are TLS12, TLS13"),
         (CERT + "  min_version: [TLS12]", 4, "a text was expected"),
