@@ -24,13 +24,19 @@ def gpu(index: int) -> Device:
 
 @dataclass
 class ScriptedMeter:
-    """GPUs at 100 W each, some of them lost; ``takes`` seconds a read. Counts the calls."""
+    """GPUs at 100 W each, some of them lost; ``takes`` seconds a read. Counts the calls.
+
+    Their counters move every ``tick`` seconds, or all of the time.
+    """
 
     hands: Hands
     gpus: int = 1
     takes: float = 0.0
+    tick: float | None = None
+    utilization: float | None = None
     lost: set[str] = field(default_factory=set)
     calls: list[tuple[str, str]] = field(default_factory=list)
+    read_at: list[float] = field(default_factory=list)
     fault: Exception | None = None
     closed: bool = False
 
@@ -39,12 +45,15 @@ class ScriptedMeter:
 
     def read(self, device: Device) -> Reading:
         self._called("read", device)
-        watts = 100.0
-        return Reading(energy_microjoules=round(self.hands.seconds * watts * MICRO), power_watts=watts)
+        self.read_at.append(self.hands.seconds)
+        watts, counted = 100.0, self.hands.seconds
+        if self.tick is not None:
+            counted = int(counted / self.tick + 1e-9) * self.tick
+        return Reading(energy_microjoules=round(counted * watts * MICRO), power_watts=watts)
 
     def status(self, device: Device) -> Status:
         self._called("status", device)
-        return Status(temperature_celsius=40.0)
+        return Status(temperature_celsius=40.0, utilization_ratio=self.utilization)
 
     def close(self) -> None:
         self.closed = True

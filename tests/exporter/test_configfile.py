@@ -107,12 +107,14 @@ def test_sighup_reads_the_file_again(start_exporter: StartExporter, tmp_path: Pa
     exporter = start_exporter("--config.file", str(path)).ready()
     assert exporter.scrape().value("grid_carbon_intensity_grams_per_kwh", zone="FRA") is not None
     energy = wait_until(lambda: exporter.scrape().value("gpu_energy_joules_total"), "energy")
-    written(tmp_path, "meter = 'simulated'\ncarbon.zone = 'DEU'\ncarbon.pue = 1.5\nembodied = {kg = 164, years = 4}\n")
+    factors = "carbon.zone = 'DEU'\ncarbon.pue = 1.5\nembodied = {kg = 164, years = 4}\n"
+    written(tmp_path, f"meter = 'simulated'\n{factors}price = {{per-kwh = 0.25, currency = 'EUR'}}\n")
     reloaded(exporter, "settings read again")
     scrape = exporter.scrape()
     assert scrape.value("grid_carbon_intensity_grams_per_kwh", zone="FRA") is None
     assert scrape.value("grid_carbon_intensity_grams_per_kwh", zone="DEU") is not None
     assert scrape.value("datacenter_pue_ratio") == 1.5
+    assert scrape.value("electricity_price_per_kwh", currency="EUR") == 0.25
     assert scrape.number("gpu_energy_joules_total") >= energy
     wait_until(lambda: exporter.scrape().value("gpu_embodied_emissions_grams_total"), "manufacture is counted")
 

@@ -31,6 +31,35 @@ def test_energy_is_read_each_time_and_status_now_and_then() -> None:
     assert meter.count("status", "GPU-0") == pytest.approx(2.0 / STATUS_SECONDS, abs=1)
 
 
+@pytest.mark.parametrize(
+    ("utilization", "attended", "reads"),
+    [(0.5, False, 40), (0.0, False, 10), (None, False, 40), (0.0, True, 40)],
+    ids=["busy", "idle", "unknown", "idle, with a span open"],
+)
+def test_a_device_that_rests_is_read_seldom(*, utilization: float | None, attended: bool, reads: int) -> None:
+    """Ten times a second once nothing has run for five seconds, unless somebody needs to know when it ticks."""
+    meter = ScriptedMeter(Hands(), utilization=utilization)
+    sampler = Sampler([meter], Rules(Pace(), Charges, lambda _: attended), meter.hands.clock)
+    sample_for(sampler, meter.hands, 6.0)
+    meter.calls.clear()
+    sample_for(sampler, meter.hands, 1.0)
+    assert meter.count("read", "GPU-0") == pytest.approx(reads, abs=1)
+
+
+def test_a_tick_is_read_closely_while_a_span_is_open() -> None:
+    """Around the time at which the counter should move next, once its tick is known; at the usual pace elsewhere."""
+    meter = ScriptedMeter(Hands(), tick=0.1)
+    sampler = Sampler([meter], Rules(Pace(), Charges, lambda _: True), meter.hands.clock)
+    sample_for(sampler, meter.hands, 2.0, step=0.001)
+    meter.calls.clear()
+    meter.read_at.clear()
+    sample_for(sampler, meter.hands, 1.0, step=0.001)
+    times = [seconds % 0.1 for seconds in meter.read_at]
+    near = sum(1 for seconds in times if min(seconds, 0.1 - seconds) <= 0.011)
+    assert near >= 20  # each of ten ticks is between two readings close by
+    assert len(times) < 100  # and the time between is not read as closely
+
+
 def test_a_lost_device_costs_only_itself(caplog: pytest.LogCaptureFixture) -> None:
     """The others are read on, the lost one is asked once a second, and both its loss and its return are said once."""
     meter = ScriptedMeter(Hands(), gpus=2)
