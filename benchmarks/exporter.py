@@ -49,11 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of everything that was started and must end
     try:
-        library = compiled(asked.cache / "driver")
         peers = installed(asked.cache / "peers") if asked.peers else {}
         folder = Path(tempfile.mkdtemp(prefix="perjoule-benchmark-"))
         try:
-            sections = _run(Bench(folder, library, peers, asked.quick), asked.only)
+            sections = _run(Bench(folder, compiled(folder / "driver"), peers, asked.quick), asked.only)
         finally:
             shutil.rmtree(folder)
     except (CompilerError, PeerError, ProgramError) as error:
@@ -98,9 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there, in base units")
     parser.add_argument("--markdown", metavar="FILE", type=Path, help="write the tables there")
-    parser.add_argument(
-        "--cache", metavar="FOLDER", type=Path, default=CACHE, help="where peers and the driver are kept"
-    )
+    parser.add_argument("--cache", metavar="FOLDER", type=Path, default=CACHE, help="where peers are kept")
     return parser
 
 

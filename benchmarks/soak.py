@@ -33,7 +33,7 @@ from benchmarks.disturbances import (
     SoakError,
     write_settings,
 )
-from benchmarks.driver import HIGH_WATTS, ROOT, STEP_WATTS, TICK_SECONDS, CompilerError, compiled
+from benchmarks.driver import HIGH_WATTS, STEP_WATTS, TICK_SECONDS, CompilerError, compiled
 from benchmarks.fleet import Bench, Exporter, Fleet
 from benchmarks.peers import say
 from benchmarks.programs import ProgramError
@@ -237,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of everything that was started and must end
     folder = Path(tempfile.mkdtemp(prefix="perjoule-soak-"))
     try:
-        done = soak(folder, compiled(ROOT / "build" / "benchmarks" / "driver"), scale)
+        done = soak(folder, compiled(folder / "driver"), scale)
     except (CompilerError, ProgramError, SoakError) as error:
         print(f"soak: {error}", file=sys.stderr)
         return 1
