@@ -6,8 +6,7 @@ import shutil
 import pytest
 
 from benchmarks.driver import compiled
-from benchmarks.soak import DAY_READINGS, SIGNALS, Done, checks, soak
-from benchmarks.summary import Check
+from benchmarks.soak import DAY_READINGS, Done, checks, soak
 
 SCALE = 0.01
 
@@ -27,19 +26,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_nothing_leaks_and_nothing_goes_back(done: Done) -> None:
-    """Memory, threads, files and series are the start's, no counter went back, and no traceback was logged."""
+def test_nothing_leaks_is_lost_or_goes_back(done: Done) -> None:
+    """Memory, threads, files and series are the start's, no counter went back, no signal was lost, nothing was raised."""
     assert done.readings >= SCALE * DAY_READINGS
-    assert [check for check in checks(done) if not check.passed and check.what != SIGNALS] == []
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-@pytest.mark.xfail(strict=False, reason="a signal may be taken by a thread that starts, and wakes nobody")
-def test_no_signal_is_lost(done: Done) -> None:
-    """Every SIGHUP is noticed, also while connections come in."""
-    assert _check(done, SIGNALS).passed
-
-
-def _check(done: Done, what: str) -> Check:
-    return next(check for check in checks(done) if check.what == what)
+    assert [check for check in checks(done) if not check.passed] == []
