@@ -27,6 +27,6 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_nothing_leaks_is_lost_or_goes_back(done: Done) -> None:
-    """Memory, threads, files and series are the start's, no counter went back, no signal was lost, nothing was raised."""
+    """Memory, threads, files and series are the start's; no counter went back, no signal was lost."""
     assert done.readings >= SCALE * DAY_READINGS
     assert [check for check in checks(done) if not check.passed] == []
