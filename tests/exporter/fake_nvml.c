@@ -30,12 +30,18 @@
  *   mig             number of MIG slices; not 0: MIG is on
  *   processes, first_pid, graphics  running processes, their first pid, how many of them draw too
  *   sample_us       interval of the power samples that the driver keeps
- *   odd_name        the GPU's name is not UTF-8
+ *   odd_name        the texts about the GPU, and the driver's version, are not UTF-8
+ *   odd_value       what power fields answer is 1: not a number, 2: infinite, 3: negative
+ *   power_mw        what power is said to be, wherever it is said; -1 for the truth
+ *   energy_mj       what the counter is said to be; 0 for the truth
+ *   status_value    what the slow calls answer; -1 for something plausible
+ *   same_uuid       the GPU has the uuid of the first
  *   no_…            the call answers NOT_SUPPORTED; a value above 1 is the code to answer
  */
 
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -70,7 +76,8 @@ enum { ENERGY = 83, AVERAGE_POWER = 185, INSTANT_POWER = 186 };
     X(no_temperature, 0) X(no_clock_graphics, 0) X(no_clock_sm, 0) X(no_clock_memory, 0) X(no_clock_video, 1) \
     X(no_utilization, 0) X(no_memory, 0) X(no_event_reasons, 0) X(no_throttle_reasons, 0) X(no_samples, 0) \
     X(no_mig_mode, 0) X(no_compute_processes, 0) X(no_graphics_processes, 0) X(no_process_utilization, 0) \
-    X(no_name, 0) X(no_pci, 0) X(odd_name, 0)
+    X(no_name, 0) X(no_pci, 0) X(odd_name, 0) X(odd_value, 0) X(power_mw, -1) \
+    X(energy_mj, 0) X(status_value, -1) X(same_uuid, 0)
 
 #define ENUMERATED(name, otherwise) name,
 #define NAMED(name, otherwise) #name,
@@ -237,6 +244,7 @@ static uint64_t millijoules(long gpu, int64_t at_us) {
     int64_t since = get(reset_us, gpu), loaded = (int64_t)atomic_load(word(1));
     int of_module = get(module, gpu) == 1;
     if (get(zero_counter, gpu)) return 0;
+    if (get(energy_mj, gpu)) return (uint64_t)get(energy_mj, gpu);
     if (since < loaded) since = loaded;
     since = since / get(tick_us, gpu) * get(tick_us, gpu);
     __int128 used = work(gpu, tick_us_of(gpu, at_us), of_module) - work(gpu, since, of_module);
@@ -328,7 +336,7 @@ const char *nvmlErrorString(int code) {
 /* Who there is. */
 
 int nvmlSystemGetDriverVersion(char *text, unsigned size) {
-    snprintf(text, size, "550.54.15");
+    snprintf(text, size, get(odd_name, 0) ? "550\xff" : "550.54.15");
     return references ? SUCCESS : UNINITIALIZED;
 }
 
@@ -378,7 +386,7 @@ int nvmlDeviceGetUUID(void *handle, char *text, unsigned size) {
     if (slice_of(handle) >= 0)
         snprintf(text, size, "MIG-fake-%ld-%ld", gpu, slice_of(handle));
     else
-        snprintf(text, size, "GPU-fake-%ld", gpu);
+        snprintf(text, size, "GPU-fake-%ld", get(same_uuid, gpu) ? 0 : gpu);
     return SUCCESS;
 }
 
@@ -395,7 +403,7 @@ int nvmlDeviceGetPciInfo_v3(void *handle, pci_info *info) {
     long gpu;
     int result = begin(handle, &gpu);
     memset(info, 0, sizeof *info);
-    snprintf(info->bus_id, sizeof info->bus_id, "00000000:%02lX:00.0", gpu + 1);
+    snprintf(info->bus_id, sizeof info->bus_id, get(odd_name, gpu) ? "\xff" : "00000000:%02lX:00.0", gpu + 1);
     return result == SUCCESS ? denied(no_pci, gpu) : result;
 }
 
@@ -411,6 +419,14 @@ static int field_power(field_value *entry, long gpu, int64_t at_us) {
     entry->value_type = 1;
     entry->value.u = (uint32_t)(average ? average_milliwatts(gpu, of_module) : milliwatts(gpu, at_us, of_module));
     if (entry->scope == 2) entry->value.u = MEMORY_MILLIWATTS;
+    if (get(power_mw, gpu) >= 0) entry->value.u = (uint32_t)get(power_mw, gpu);
+    if (get(odd_value, gpu) == 3) {
+        entry->value_type = 5;
+        entry->value.u = (uint32_t)-300000;
+    } else if (get(odd_value, gpu)) {
+        entry->value_type = 0;
+        entry->value.d = get(odd_value, gpu) == 1 ? NAN : INFINITY;
+    }
     return denied(average ? no_field_average : no_field_instant, gpu);
 }
 
@@ -452,6 +468,10 @@ int nvmlDeviceGetPowerUsage(void *handle, unsigned *power) {
     int result = begin_or(handle, &gpu, hang, no_power_usage);
     if (result != SUCCESS) return result;
     int of_module = get(module, gpu) == 1, old = get(no_fields, gpu) || get(no_counter, gpu);
+    if (get(power_mw, gpu) >= 0) {
+        *power = (unsigned)get(power_mw, gpu);
+        return SUCCESS;
+    }
     *power = (unsigned)(old ? milliwatts(gpu, now_us(), of_module) : average_milliwatts(gpu, of_module));
     return SUCCESS;
 }
@@ -467,7 +487,7 @@ int nvmlDeviceGetSamples(void *handle, int type, unsigned long long last_seen, i
         uint64_t stamp = (uint64_t)(at + get(stamp_offset_us, gpu));
         if (stamp <= last_seen || found >= *count) continue;
         out[found].stamp_us = stamp;
-        out[found++].value.u = (uint32_t)milliwatts(gpu, at, 0);
+        out[found++].value.u = (uint32_t)(get(power_mw, gpu) >= 0 ? get(power_mw, gpu) : (long)milliwatts(gpu, at, 0));
     }
     *count = out ? (unsigned)found : KEPT_SAMPLES;
     return *count ? SUCCESS : NOT_FOUND;
@@ -479,7 +499,7 @@ static int status(void *handle, int denial, unsigned *value, unsigned answer) {
     long gpu;
     int result = begin_or(handle, &gpu, hang_status, denial);
     if (result == SUCCESS && get(no_status, gpu)) result = NOT_SUPPORTED;
-    if (result == SUCCESS) *value = answer;
+    if (result == SUCCESS) *value = get(status_value, gpu) >= 0 ? (unsigned)get(status_value, gpu) : answer;
     return result;
 }
 

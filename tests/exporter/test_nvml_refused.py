@@ -118,12 +118,69 @@ def test_nothing_that_gives_energy_means_no_energy(nvml_meter: RemoteMeter, driv
     assert nvml_meter.status(device).temperature_celsius == 41
 
 
-def test_a_name_that_is_no_text_is_no_name(nvml_meter: RemoteMeter, driver: FakeDriver) -> None:
-    """Nobody can show it; the GPU is read all the same."""
+def test_a_text_that_is_none_is_absent(nvml_meter: RemoteMeter, driver: FakeDriver) -> None:
+    """Nobody can show such a name, address or version; the GPU is read all the same."""
     driver.set(odd_name=1)
     (device,) = nvml_meter.open()
-    assert device.name == ""
+    assert (device.name, device.pci_bus_id, device.driver) == ("", "", "")
     assert nvml_meter.read(device).energy_microjoules is not None
+
+
+NOT_AVAILABLE = 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    ("switches", "absent"),
+    [
+        ({"power_mw": NOT_AVAILABLE}, {"power_watts", "average_power_watts"}),
+        ({"power_mw": 100_000_001}, {"power_watts", "average_power_watts"}),
+        ({"odd_value": 1}, {"average_power_watts"}),  # the older call tells the power
+        ({"odd_value": 2}, {"average_power_watts"}),
+        ({"odd_value": 3}, {"average_power_watts"}),
+        ({"energy_mj": -1}, {"energy_time"}),
+        (
+            {"status_value": NOT_AVAILABLE},
+            {"limit_watts", "temperature_celsius", "utilization_ratio", "graphics clock", "sm clock", "memory clock"},
+        ),
+    ],
+    ids=str,
+)
+def test_a_value_that_cannot_be_is_absent(
+    nvml_meter: RemoteMeter, driver: FakeDriver, switches: dict[str, int], absent: set[str]
+) -> None:
+    """As NVML_VALUE_NOT_AVAILABLE is where the call works: never 4.3 MW, never the program's end."""
+    (device,) = nvml_meter.open()
+    everything = told(nvml_meter, device)
+    driver.set(**switches)
+    assert absent <= everything - told(nvml_meter, device) <= absent | {"energy_microjoules"}
+    driver.set(**{name: 0 if name in {"odd_value", "energy_mj"} else -1 for name in switches})
+    assert told(nvml_meter, device) == everything
+
+
+@pytest.mark.parametrize("samples", [0, 1], ids=["samples", "polls"])
+def test_power_that_cannot_be_is_not_integrated(nvml_meter: RemoteMeter, driver: FakeDriver, samples: int) -> None:
+    """Nothing is added while nobody knows what the board draws."""
+    driver.set(no_counter=1, no_samples=samples)
+    (device,) = nvml_meter.open()
+    readings = nvml_meter.ask("readings", device, 0.3, 0.025)
+    before = max(each.energy_microjoules or 0 for each in readings)
+    driver.set(power_mw=NOT_AVAILABLE)
+    readings = nvml_meter.ask("readings", device, 0.3, 0.025)
+    assert max(each.energy_microjoules or 0 for each in readings) - before < 300 * 0.2 * 1e6
+
+
+def test_a_temperature_below_0_is_one(nvml_meter: RemoteMeter, driver: FakeDriver) -> None:
+    """The call answers it as a number without a sign."""
+    driver.set(status_value=2**32 - 5)
+    (device,) = nvml_meter.open()
+    assert nvml_meter.status(device).temperature_celsius == -5
+
+
+def test_of_two_gpus_with_one_uuid_the_first_is_read(nvml_meter: RemoteMeter, driver: FakeDriver) -> None:
+    """Their joules are never mixed; the other one is left out."""
+    driver.set(gpus=2, same_uuid_1=1)
+    (device,) = nvml_meter.open()
+    assert (device.uuid, device.index) == ("GPU-fake-0", 0)
 
 
 @pytest.mark.parametrize("switches", [{"gpus": 0}, {"lost": 1}, {"init": 999}], ids=str)

@@ -24,6 +24,7 @@ from perjoule_exporter.meters.nvml.power import (
     SampledPower,
     TickStamps,
     is_module,
+    watts_of,
 )
 from perjoule_exporter.meters.nvml.processes import ProcessWatch
 from perjoule_exporter.meters.nvml.status import status_of
@@ -132,12 +133,12 @@ class Board:
         """
         energy, average, instant = self._fields.read()
         milliwatts = instant[0] if instant else self._handle.ask("nvmlDeviceGetPowerUsage", vital=True)
-        watts = None if milliwatts is None else milliwatts / 1e3
+        watts = watts_of(milliwatts)
         if self.method == COUNTER:
             microjoules, moved_at = self._counted(energy)
         else:
             microjoules, moved_at = self._integrated(watts)
-        return Reading(microjoules, moved_at, watts, average[0] / 1e3 if average else None)
+        return Reading(microjoules, moved_at, watts, watts_of(average[0]) if average else None)
 
     def status(self) -> Status:
         """Read the slow values, and the MIG slices more slowly still.

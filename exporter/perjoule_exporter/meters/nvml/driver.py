@@ -7,6 +7,7 @@ it is made forty times a second for each GPU.
 """
 
 import ctypes
+import math
 import struct
 import sys
 import time
@@ -53,6 +54,22 @@ _GONE = frozenset(
 """Answers that say of themselves that the device is not there."""
 
 
+_NOT_AVAILABLE_32, _NOT_AVAILABLE_64 = 2**32 - 1, 2**64 - 1
+"""NVML_VALUE_NOT_AVAILABLE: a call that works and answers this has no answer. As milliwatts it would be 4.3 MW."""
+
+_NOT_AVAILABLE = MappingProxyType(
+    dict.fromkeys(
+        (
+            "nvmlDeviceGetTotalEnergyConsumption",
+            "nvmlDeviceGetCurrentClocksEventReasons",
+            "nvmlDeviceGetCurrentClocksThrottleReasons",
+        ),
+        _NOT_AVAILABLE_64,
+    )
+)
+"""What it is for the calls that answer with 64 bits."""
+
+
 class Handle:
     """One GPU, or slice of one, as this session of NVML knows it. ``name`` says in errors which one it is."""
 
@@ -74,7 +91,8 @@ class Handle:
         if function is None or (call, which) in self._absent:
             return None
         try:
-            return function(self.raw, *arguments)
+            answer = function(self.raw, *arguments)
+            return None if answer == _NOT_AVAILABLE.get(call, _NOT_AVAILABLE_32) else answer
         except pynvml.NVMLError as error:
             if error.value in _NEVER:
                 self._absent.add((call, which))
@@ -92,7 +110,8 @@ class Handle:
         if answer is None:
             return []
         member = _MEMBERS.get(answer[0], "ullVal")
-        return [(int(sample.timeStamp), int(getattr(sample.sampleValue, member))) for sample in answer[1]]
+        values = ((int(sample.timeStamp), _whole(getattr(sample.sampleValue, member))) for sample in answer[1])
+        return [(stamp, value) for stamp, value in values if value is not None]
 
     def has(self, call: str) -> bool:
         """Whether there is such a call, and it was not refused for good."""
@@ -108,7 +127,10 @@ class Handle:
     def pci_bus_id(self) -> str:
         """Return the PCI address, empty where there is none."""
         pci = self.ask("nvmlDeviceGetPciInfo")
-        return "" if pci is None else _text(pci.busId)
+        try:
+            return "" if pci is None else _text(pci.busId)
+        except UnicodeDecodeError:
+            return ""
 
     def forget(self) -> None:
         """Make all calls again that were refused for good: something changed that they may depend on."""
@@ -154,7 +176,8 @@ class Fields:
                 self._check(result)
                 answers.append(None)
             else:
-                answers.append((_decoded(kind, raw), stamp))
+                value = _decoded(kind, raw)
+                answers.append(None if value is None else (value, stamp))
         return answers
 
     def _check(self, code: int) -> None:
@@ -204,8 +227,11 @@ class Session:
         return True
 
     def driver_version(self) -> str:
-        """Return the version of the driver."""
-        return _text(_system("nvmlSystemGetDriverVersion"))
+        """Return the version of the driver, empty where it is no text."""
+        try:
+            return _text(_system("nvmlSystemGetDriverVersion"))
+        except UnicodeDecodeError:
+            return ""
 
     def count(self) -> int:
         """Return how many GPUs there are."""
@@ -260,11 +286,17 @@ _KINDS = MappingProxyType({0: "=d", 1: "=I", 2: "=Q", 3: "=Q", 4: "=q", 5: "=i",
 """How a value of each ``nvmlValueType_t`` lies in the first of its eight bytes."""
 
 
-def _decoded(kind: int, raw: int) -> int:
-    """Return the integer in a value of NVML, of which ``raw`` is all eight bytes."""
+def _decoded(kind: int, raw: int) -> int | None:
+    """Return the number in a value of NVML, of which ``raw`` is all eight bytes; None where it is none."""
     if kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG:
-        return raw
-    return int(struct.unpack_from(_KINDS.get(kind, "=Q"), raw.to_bytes(8, sys.byteorder))[0])
+        return None if raw == _NOT_AVAILABLE_64 else raw
+    value = struct.unpack_from(_KINDS.get(kind, "=Q"), raw.to_bytes(8, sys.byteorder))[0]
+    return None if kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT and value == _NOT_AVAILABLE_32 else _whole(value)
+
+
+def _whole(value: float) -> int | None:
+    """Return a number without its fraction; None where none of energy or power can be that."""
+    return int(value) if 0 <= value < math.inf else None
 
 
 def _text(answer: Any) -> str:

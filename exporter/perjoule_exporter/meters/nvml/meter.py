@@ -152,7 +152,10 @@ class NvmlMeter:
         with self._session.gate:
             for index in range(self._session.count()):
                 try:
-                    found.append(self._board(self._session.by_index(index), index, driver))
+                    board = self._board(self._session.by_index(index), index, driver)
+                    if any(board.identity.uuid == other.identity.uuid for other in found):
+                        raise DeviceLostError(f"GPU {index}: another has its uuid, {board.identity.uuid}")  # noqa: TRY301 (one place leaves GPUs out)
+                    found.append(board)
                 except DeviceLostError as error:  # it has no name to publish it under, the others have
                     left_out[index] = error
         for index in left_out.keys() - self._left_out:

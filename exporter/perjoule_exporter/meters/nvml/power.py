@@ -20,11 +20,18 @@ TOTAL_POWER_SAMPLES = 0  # NVML_TOTAL_POWER_SAMPLES
 
 _CPU_MILLIWATTS = 10_000  # less than the CPU of a module idles at; a driver that ignores scopes answers the GPU's again
 
+_MOST_MILLIWATTS = 100_000_000  # more than any board or module draws: what is above is no power
+
 MAX_STAMP_AGE = 1.0
 """Seconds. A driver's timestamp further from our clock than this is of another clock, and not used."""
 
 _SAMPLES_EVERY = 0.1  # seconds; the driver keeps samples of some seconds, so that none is missed
 _SILENT_SECONDS = 1.0  # a driver that gives no newer sample for so long has a clock that jumped back, or none to give
+
+
+def watts_of(milliwatts: int | None) -> float | None:
+    """Return the watts of an answer; None where it is none, or nothing that a board can draw."""
+    return None if milliwatts is None or milliwatts > _MOST_MILLIWATTS else milliwatts / 1e3
 
 
 def is_module(power: Sequence[int | None], legacy: int | None) -> bool:
@@ -97,5 +104,9 @@ class SampledPower:
                 self._integral.break_off()
                 return
         for stamp, milliwatts in new:
-            self._integral.add(stamp / 1e6, milliwatts / 1e3)
+            watts = watts_of(milliwatts)
+            if watts is None:
+                self._integral.break_off()
+            else:
+                self._integral.add(stamp / 1e6, watts)
         self._newest, self._heard_at = new[-1][0], monotonic
