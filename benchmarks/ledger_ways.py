@@ -33,12 +33,14 @@ class Outcome:
         joules: by task.
         marks: the tasks whose watts carry the low-confidence mark.
         snapshot: all of it.
+        counter: microjoules that it was told.
         cpu_seconds: of this process, of the ledger and the loop around it.
     """
 
     joules: dict[str, float]
     marks: frozenset[str]
     snapshot: Snapshot
+    counter: int
     cpu_seconds: float
 
 
@@ -46,6 +48,7 @@ def by_ledger(device: Device) -> Outcome:
     """Split by the ledger, told as it would be: lines late by up to a flush, energy by polling."""
     ledger = Ledger()
     calls = _calls(device)
+    counter = 0
     began = time.process_time()
     for at, _, number, what in calls:
         if isinstance(what, Opened):
@@ -54,6 +57,7 @@ def by_ledger(device: Device) -> Outcome:
             ledger.closed(1, number, what.end, (Share(str(number), 1.0, "ok"),), at)
         else:
             if what.used is not None:
+                counter += what.used.microjoules
                 ledger.used(Interval(what.used.microjoules, what.used.start, what.used.end, idle=what.idle))
             ledger.settle(at)
     ledger.settle(at + 10.0)
@@ -64,7 +68,7 @@ def by_ledger(device: Device) -> Outcome:
         for owner, charged in snapshot.charged.items()
     }
     marks = frozenset(learned.kind.task for learned in snapshot.learned if learned.low_confidence)
-    return Outcome(joules, marks, snapshot, cpu)
+    return Outcome(joules, marks, snapshot, counter, cpu)
 
 
 def by_window(device: Device) -> dict[str, float]:

@@ -5,7 +5,7 @@ Sums that only ever grow. It does not know what is still open, nor why somebody 
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -57,11 +57,17 @@ class Row:
         before = self.charges.get(outcome, NOTHING)
         self.charges[outcome] = Charge(before.microjoules + microjoules, added(before.grams, grams))
 
-    def observe(self, request: str, microjoules: int, time: float) -> None:
-        """Count one request that ended ok, whose energy is charged too."""
-        place = bisect_left(_BOUNDS, microjoules)
-        self.buckets[place] += 1
-        self.exemplars[place] = Exemplar(request, microjoules, time)
+    def observe(self, requests: Sequence[str], microjoules: Sequence[int], time: float) -> None:
+        """Count requests that ended ok, whose energy is charged too."""
+        first, last = bisect_left(_BOUNDS, min(microjoules)), bisect_left(_BOUNDS, max(microjoules))
+        if first == last:  # as batch-mates mostly do
+            self.buckets[first] += len(requests)
+            self.exemplars[first] = Exemplar(requests[-1], microjoules[-1], time)
+            return
+        for request, joules in zip(requests, microjoules, strict=True):
+            place = bisect_left(_BOUNDS, joules)
+            self.buckets[place] += 1
+            self.exemplars[place] = Exemplar(request, joules, time)
 
     def saved(self) -> dict[str, Any]:
         """Return what ``restored`` needs, as JSON values."""

@@ -47,19 +47,15 @@ class Client:
 
     def requested(self, span: Span, now: float) -> list[int]:
         """Share a span's energy out over its requests, charge those that have ended, and return the parts."""
-        shares, requests = span.shares, self.requests
-        parts = divided(span.microjoules, whole_weights([share.weight for share in shares]))
+        names, weights, outcomes = zip(*span.shares, strict=True)
+        parts = divided(span.microjoules, whole_weights(weights))
+        if outcomes.count(OK) == len(outcomes) and self.requests.keys().isdisjoint(names):
+            span.row.charge(OK, span.microjoules, span.grams)
+            span.row.observe(names, parts, now)
+            return parts
         grams = None if span.grams is None else span.grams / (span.microjoules or 1)
-        row, sums = span.row, dict[str, int]()
-        for (request, _, outcome), part in zip(shares, parts, strict=True):
-            if outcome == MORE or request in requests:
-                self._phase(span, request, outcome, part, None if grams is None else grams * part, now)
-                continue
-            sums[outcome] = sums.get(outcome, 0) + part
-            if outcome == OK:
-                row.observe(request, part, now)
-        for outcome, microjoules in sums.items():
-            row.charge(outcome, microjoules, None if grams is None else grams * microjoules)
+        for name, outcome, part in zip(names, outcomes, parts, strict=True):
+            self._phase(span, name, outcome, part, None if grams is None else grams * part, now)
         return parts
 
     def abandon_older(self, than: float) -> None:
@@ -74,7 +70,7 @@ class Client:
             request.row.charge(ABANDONED, request.microjoules, request.grams)
 
     def _phase(self, span: Span, name: str, outcome: str, part: int, grams: float | None, now: float) -> None:
-        """Add one of several spans to a request, and charge it if that was the last: to the last one's owner."""
+        """Add a span to a request, and charge it if that was its last: to the last one's owner."""
         request = self.requests.pop(name, None) or _Request(Owner(span.kind.task, span.kind.model), span.row)
         request.owner, request.row = Owner(span.kind.task, span.kind.model), span.row
         request.microjoules += part
@@ -85,4 +81,4 @@ class Client:
             return
         request.row.charge(outcome, request.microjoules, request.grams)
         if outcome == OK:
-            request.row.observe(name, request.microjoules, now)
+            request.row.observe((name,), (request.microjoules,), now)

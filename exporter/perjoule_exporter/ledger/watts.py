@@ -26,14 +26,16 @@ YOUNG_SECONDS = 2.0
 _LEAST_INTERVALS = 3
 _RESCALE = 1e60  # weights grow instead of old sums decaying; far below where doubles end
 _MOST_HALF_LIVES = 500.0  # beyond it doubles end
-_FORGOTTEN = 1e-3  # kinds that ran ten half-lives ago, or hardly
+_FADED = 0.5
+"""A kind of whose intervals less is left than this many of now is remembered by its watts and their error alone."""
+
 _MOST_AT_ONCE = 64
 """An interval of more kinds than this teaches next to nothing, and costs their square."""
 
 _BLOCK = 32
 """Most kinds that are solved for at once; the work grows with their cube."""
 
-_SOLVE_SECONDS, _SOLVE_KINDS = 0.5, 16.0
+_SOLVE_SECONDS, _SOLVE_KINDS = 1.0, 16.0
 """So many kinds are solved for so often; more of them more seldom."""
 
 _YOUNG_INTERVALS, _YOUNG_PAUSE = 12, 0.1
@@ -225,8 +227,10 @@ class Watts(Generic[K]):
         self._solve(self._block())
 
     def _forget(self, weight: float) -> None:
-        """Drop the sums of kinds that have not run for long; their watts are remembered."""
-        old = [term for term in self._terms.values() if term.gram and term.number < _FORGOTTEN * weight]
+        """Drop the sums of kinds that have not run for long; their watts are remembered, once they mean something."""
+        if self._base_watts is None:
+            return
+        old = [term for term in self._terms.values() if term.gram and term.number < _FADED * weight]
         for term in old:
             for other in term.gram:
                 if other is not term:
