@@ -2,7 +2,9 @@
 
 A driver's call that hangs can be neither cancelled nor killed inside the process. So a reader whose call takes too long
 is given up with the one device that it waits for, and another one reads the rest: a hang costs its own GPU only. When
-the call returns after all, the reader gives the device back and ends. A whole process that was suspended is no hang.
+the call returns after all, the reader gives the device back and ends. Where one call was slow the next ones are given
+less time: a driver rarely hangs on one GPU alone, and whoever answers must not wait for all who do not, one after the
+other. A whole process that was suspended is no hang.
 """
 
 import logging
@@ -20,10 +22,15 @@ T = TypeVar("T")
 ABANDON_SECONDS = 0.25
 """A reader whose call takes longer is given up."""
 
+SUSPECT_SECONDS = 0.05
+"""The same while a call hangs, or one was slow lately: seven GPUs of eight that hang cost the eighth half a second."""
+
 HUNG_SECONDS = 0.75
 """A device whose call takes longer is withdrawn. Slower than that is a hang; between the two it is only slow."""
 
 _LOOK_SECONDS, _LOOK_CLOSELY_SECONDS = 0.2, 0.05  # while all answers come at once, and while one is awaited
+_LOOK_SUSPICIOUSLY_SECONDS = 0.02  # while a call hangs, or one was slow lately
+_FORGIVEN_SECONDS = 10.0  # a device that was in time for so long is slow no more
 _ASLEEP_SECONDS = 5.0  # a watchdog that late is stuck itself
 _DISCOVERED_SECONDS = 0.1  # a device that is added waits no longer for a reader that sleeps
 _TOGETHER_SECONDS = 0.001  # devices that are due within this are read in one go
@@ -115,6 +122,7 @@ class Watchdog:
         self._make_reader = make_reader
         self._reader = make_reader()
         self._hanging: list[Reader] = []
+        self._slow: dict[Seat, float] = {}  # when each device was last given up
         self._next_look = clock.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -140,17 +148,31 @@ class Watchdog:
         now = self._clock.monotonic()
         suspended = now - self._next_look > ABANDON_SECONDS
         call = self._reader.waits_since()
-        wait = _LOOK_SECONDS if call is None and not self._hanging else _LOOK_CLOSELY_SECONDS
+        wait = _LOOK_SECONDS if call is None else _LOOK_CLOSELY_SECONDS
+        wait = _LOOK_SUSPICIOUSLY_SECONDS if self._slow else wait
         self._next_look = now + wait
         if suspended:  # all of us were: what a reader waits for began before, and may return at once
             return _LOOK_CLOSELY_SECONDS
-        if call is not None and now - call[1] > ABANDON_SECONDS and self._reader.give_up(call):
-            _LOG.warning("%s is slow to answer: the others are read without it", call[0].device.uuid)
-            self._hanging.append(self._reader)
-            self._reader = self._make_reader()
-            self._reader.start()
+        patience = SUSPECT_SECONDS if self._slow else ABANDON_SECONDS
+        if call is not None and now - call[1] > patience and self._reader.give_up(call):
+            self._go_on_without(call[0], now)
         self._withdraw(now)
+        self._forgive(now)
         return wait
+
+    def _go_on_without(self, seat: Seat, now: float) -> None:
+        if seat not in self._slow:
+            _LOG.warning("%s is slow to answer: the others are read without it", seat.device.uuid)
+        self._slow[seat] = now
+        self._hanging.append(self._reader)
+        self._reader = self._make_reader()
+        self._reader.start()
+
+    def _forgive(self, now: float) -> None:
+        for seat, since in list(self._slow.items()):
+            if not seat.stuck and now - since > _FORGIVEN_SECONDS:
+                del self._slow[seat]
+                _LOG.info("%s answers in time again", seat.device.uuid)
 
     def _withdraw(self, now: float) -> None:
         self._hanging = [reader for reader in self._hanging if not reader.ended]

@@ -20,11 +20,15 @@ from tests.exporter.running import wait_until
 
 @dataclass
 class HangingMeter:
-    """GPUs at 100 W by the machine's own clock, each with a gate: a call waits while the gate is shut."""
+    """GPUs at 100 W by the machine's own clock, each with a gate: a call waits while the gate is shut.
+
+    ``takes``: the seconds that a reading of a GPU lasts.
+    """
 
     gpus: int
     gates: list[threading.Event] = field(default_factory=list)
     readers: dict[int, set[str]] = field(default_factory=dict)
+    takes: dict[int, float] = field(default_factory=dict)
     shut_calls: int = 0
     status_gate: threading.Event = field(default_factory=threading.Event)
     closed: bool = False
@@ -42,6 +46,7 @@ class HangingMeter:
         if not self.gates[device.index].is_set():
             self.shut_calls += 1
         assert self.gates[device.index].wait(30)
+        time.sleep(self.takes.get(device.index, 0.0))
         return Reading(energy_microjoules=round(time.monotonic() * 100 * MICRO), power_watts=100.0)
 
     def status(self, device: Device) -> Status:
@@ -103,6 +108,44 @@ def test_a_hang_costs_its_own_gpu_only(running: Callable[[HangingMeter], Sampler
     assert total is not None
     assert back.energy_joules == pytest.approx(other.energy_joules, abs=100 * 0.5)  # nothing was lost meanwhile
     assert back.resets == 0
+
+
+def test_one_gpu_goes_on_though_all_others_hang(running: Callable[[HangingMeter], Sampler]) -> None:
+    """Seven of eight hang at once: all are withdrawn within about a second, and the eighth is never without figures."""
+    meter = HangingMeter(8)
+    sampler = running(meter)
+    for gate in meter.gates[:7]:
+        gate.clear()
+    began = time.monotonic()
+
+    def withdrawn() -> bool:
+        views = sampler.views()
+        assert views[7].measured is not None
+        return all(view.measured is None for view in views[:7])
+
+    wait_until(withdrawn, "the seven are withdrawn", seconds=5.0)
+    assert time.monotonic() - began < 1.5
+    for gate in meter.gates:
+        gate.set()
+    wait_until(lambda: all(view.measured is not None for view in sampler.views()), "all are back")
+
+
+def test_a_gpu_that_stays_slow_is_said_once_and_holds_up_nobody(
+    running: Callable[[HangingMeter], Sampler], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of its readings takes a third of a second. It is shown, since they do return, and the other is read on."""
+    meter = HangingMeter(2)
+    sampler = running(meter)
+    meter.takes[0] = 0.35
+    with caplog.at_level(logging.INFO):
+        wait_until(lambda: caplog.records, "it is slow")
+        count, other = of(sampler, 0).samples["ok"], of(sampler, 1).samples["ok"]
+        wait_until(lambda: of(sampler, 0).samples["ok"] >= count + 5, "it was read five times")
+        assert of(sampler, 1).samples["ok"] > other + 10 * 5
+        assert all(view.measured is not None for view in sampler.views())
+    assert [record.getMessage() for record in caplog.records] == [
+        "GPU-0 is slow to answer: the others are read without it"
+    ]
 
 
 def test_one_thread_waits_for_each_hung_gpu_and_no_more(
