@@ -7,10 +7,10 @@ how far the wall clock is from the truth; a step of it moves published timestamp
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """One instant: seconds of the monotonic clock, and Unix seconds."""
 
     monotonic: float

@@ -17,7 +17,8 @@ def told(nvml_meter: RemoteMeter, device: Device) -> set[str]:
     values: dict[str, object] = {}
     for answer in (device, nvml_meter.read(device), nvml_meter.status(device)):
         assert isinstance(answer, (Device, Reading, Status))
-        values |= {each.name: getattr(answer, each.name) for each in fields(answer)}
+        names = Reading._fields if isinstance(answer, Reading) else [each.name for each in fields(answer)]
+        values |= {name: getattr(answer, name) for name in names}
     clocks = values.pop("clocks_hertz")
     assert isinstance(clocks, dict)
     values |= {f"{domain} clock": clocks.get(domain) for domain in ("graphics", "sm", "memory", "video")}

@@ -131,7 +131,7 @@ def test_whatever_a_driver_says_can_be_read_again(tmp_path: Path) -> None:
             return [replace(device, name="a\x00b" + "c" * 300) for device in super().devices()]
 
         def read(self, device: Device) -> Reading:
-            return replace(super().read(device), power_watts=math.nan, average_power_watts=-0.5)
+            return super().read(device)._replace(power_watts=math.nan, average_power_watts=-0.5)
 
     hands, path = Hands(), tmp_path / "t.jsonl.gz"
     recorder = Recorder((Odd(hands),), hands.clock, 0.1, TraceFile(path))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 MICRO = 1_000_000
 """Microjoules in a joule. Counters are integers of microjoules, so that no sum ever rounds."""
@@ -76,8 +76,7 @@ class Device:
     counter_range_microjoules: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What changes fast: energy and power, read at every sample.
 
     ``energy_microjoules`` is the source's own counter, with whatever origin it has. ``energy_time`` is the Unix time at

@@ -8,7 +8,7 @@ not of this machine nor of now.
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from perjoule.errors import DeviceLostError, UsageError
@@ -116,8 +116,7 @@ class ReplayMeter:
         """Return the newest reading that is due."""
         with self._lock:
             seat, sample = self._answering(device)
-            return replace(
-                sample.reading,
+            return sample.reading._replace(
                 energy_microjoules=None if sample.reading.energy_microjoules is None else seat.count.value,
                 energy_time=seat.stamp,
             )

@@ -6,7 +6,7 @@ stands beside it.
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from perjoule.errors import DeviceLostError, UsageError
 from perjoule_exporter.clock import Clock
@@ -133,7 +133,7 @@ class Recorder:
         stamp = reading.energy_time
         stamp_us = None if stamp is None else round(stamp * 1e6) - self._start_unix_us
         with self._lock:
-            sample = Sample(seat.number, t_us, replace(reading, energy_time=None), stamp_us)
+            sample = Sample(seat.number, t_us, reading._replace(energy_time=None), stamp_us)
             self.samples += self._add(self._encoder.sample(sample))
             if status != seat.status:
                 self._add(self._encoder.status(StatusRow(seat.number, t_us, status)))

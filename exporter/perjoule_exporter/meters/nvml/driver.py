@@ -290,6 +290,9 @@ def _decoded(kind: int, raw: int) -> int | None:
     """Return the number in a value of NVML, of which ``raw`` is all eight bytes; None where it is none."""
     if kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG:
         return None if raw == _NOT_AVAILABLE_64 else raw
+    if kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT and sys.byteorder == "little":  # its four bytes are the lowest
+        value = raw & 0xFFFFFFFF
+        return None if value == _NOT_AVAILABLE_32 else value
     value = struct.unpack_from(_KINDS.get(kind, "=Q"), raw.to_bytes(8, sys.byteorder))[0]
     return None if kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT and value == _NOT_AVAILABLE_32 else _whole(value)
 
