@@ -10,8 +10,8 @@ from benchmarks.summary import Check, scaled
 
 MOST_TOTAL, MOST_TASK = 0.005, 0.05
 SHORTEST = "8 ms"
-MOST_UNMARKED = 0.01
-"""A mark stands for a standard error, so that a figure in a hundred may be off unmarked."""
+MOST_UNMARKED = 0.05
+"""A mark stands for a standard error of watts, so that some figures may be further off without one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ It does not know what is shared out, nor what a weight stands for.
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
 from math import inf
 from typing import cast
 
@@ -18,9 +17,15 @@ def divided(total: int, weights: Sequence[int]) -> list[int]:
     Part k is what is due to the first k less what the first k − 1 got: no part is off by more than one, none is below
     0, and together they are ``total``.
     """
-    twice, whole = 2 * total, sum(weights)
-    marks = [(twice * due + whole) // (2 * whole) for due in accumulate(weights)]
-    return [mark - before for mark, before in zip(marks, (0, *marks), strict=False)]
+    whole, before, due = sum(weights), 0, 0
+    twice_total, twice_whole = 2 * total, 2 * whole
+    parts = []
+    for weight in weights:
+        due += weight
+        upto = (twice_total * due + whole) // twice_whole
+        parts.append(upto - before)
+        before = upto
+    return parts
 
 
 def whole_weights(weights: Sequence[float]) -> Sequence[int]:

@@ -66,6 +66,8 @@ def ok(name: str = "r", weight: float = 1.0) -> Share:
         ("the exporter was down", {"reason": "down"}, {"down": 8.0}),
         ("somebody else's work", {"foreign": 1.0}, {"idle": 5.0, "foreign": 3.0}),
         ("somebody else's in part", {"foreign": 0.5}, {"idle": 5.0, "foreign": 1.5, "no_span": 1.5}),
+        ("more than all of it", {"foreign": 1.1}, {"idle": 5.0, "foreign": 3.0}),
+        ("less than none of it", {"foreign": -0.1}, {"idle": 5.0, "no_span": 3.0}),
     ],
 )
 def test_without_spans(what: str, interval: Mapping[str, Any], expected: Mapping[str, float]) -> None:
@@ -218,6 +220,16 @@ def test_a_client_that_stalls_is_abandoned() -> None:
     book.settle(606.0)
     assert book.shown() == {"a abandoned": 10.0, "b abandoned": 10.0}
     assert not book.ledger.closed(1, 9, 606.0, (ok(),), 606.0)
+
+
+def test_a_client_that_never_ends_its_requests() -> None:
+    """What it has open is bounded: the oldest ones are abandoned, and nothing is lost."""
+    book = Book()
+    for number in range(3):
+        names = (f"{number}-{request}" for request in range(4000))
+        book.span(A, 0.0, 0.1, *(Share(name, 1, MORE) for name in names), number=number)
+    book.use(12.0)
+    assert book.shown() == {"open": 10.0, "a abandoned": 2.0}
 
 
 def test_a_device_that_tells_no_more_energy() -> None:

@@ -134,7 +134,13 @@ class Ledger:
         if interval.end > start:
             self._unshared += interval.microjoules
             self._told_until = interval.end
-            self._intervals.append(interval._replace(start=start, microjoules=interval.microjoules + self._carried))
+            self._intervals.append(
+                interval._replace(
+                    start=start,
+                    microjoules=interval.microjoules + self._carried,
+                    foreign=min(1.0, max(0.0, interval.foreign)),
+                )
+            )
             self._carried = 0
         elif interval.reason is None:
             self._unshared += interval.microjoules
@@ -270,7 +276,7 @@ class Ledger:
             idle = min(rest, round(idle_watts * taken.free * MICRO))
             accounts.idle += idle
             rest -= idle
-        foreign = min(rest, round(rest * interval.foreign))
+        foreign = round(rest * interval.foreign)
         accounts.leave("foreign", foreign)
         rest -= foreign
         if taken.spans:

@@ -4,11 +4,15 @@ A request is known by its name on one connection. It does not know of energy tha
 """
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
 from perjoule_exporter.division import divided, whole_weights
 from perjoule_exporter.ledger.accounts import Row, added
 from perjoule_exporter.ledger.span import ABANDONED, MORE, OK, Owner, Span
+
+MOST_REQUESTS = 10_000
+"""A client with more that have not ended has forgotten the oldest."""
 
 
 class Settled(NamedTuple):
@@ -49,7 +53,7 @@ class Client:
         """Share a span's energy out over its requests, charge those that have ended, and return the parts."""
         names, weights, outcomes = zip(*span.shares, strict=True)
         parts = divided(span.microjoules, whole_weights(weights))
-        if outcomes.count(OK) == len(outcomes) and self.requests.keys().isdisjoint(names):
+        if outcomes.count(OK) == len(outcomes) and (not self.requests or self.requests.keys().isdisjoint(names)):
             span.row.charge(OK, span.microjoules, span.grams)
             span.row.observe(names, parts, now)
             return parts
@@ -60,14 +64,13 @@ class Client:
 
     def abandon_older(self, than: float) -> None:
         """Charge the requests that were not seen since a time."""
-        old = []
-        for name, request in self.requests.items():
-            if request.seen >= than:
-                break
-            old.append(name)
+        old = list(takewhile(lambda name: self.requests[name].seen < than, self.requests))
         for name in old:
-            request = self.requests.pop(name)
-            request.row.charge(ABANDONED, request.microjoules, request.grams)
+            self._abandon(name)
+
+    def _abandon(self, name: str) -> None:
+        request = self.requests.pop(name)
+        request.row.charge(ABANDONED, request.microjoules, request.grams)
 
     def _phase(self, span: Span, name: str, outcome: str, part: int, grams: float | None, now: float) -> None:
         """Add a span to a request, and charge it if that was its last: to the last one's owner."""
@@ -78,6 +81,8 @@ class Client:
         request.seen = now
         if outcome == MORE:
             self.requests[name] = request
+            if len(self.requests) > MOST_REQUESTS:
+                self._abandon(next(iter(self.requests)))
             return
         request.row.charge(outcome, request.microjoules, request.grams)
         if outcome == OK:

@@ -59,7 +59,7 @@ class Learned(NamedTuple, Generic[K]):
     Attributes:
         kind: of work.
         watts: of the device while it runs alone.
-        error_watts: their standard error; infinite while there is none.
+        error_watts: their standard error.
         low_confidence: whether that is too large for the figure to be said without a mark.
     """
 
@@ -125,10 +125,11 @@ class Watts(Generic[K]):
         return any(time - term.first < YOUNG_SECONDS and not self._confident(term) for term in terms)
 
     def learned(self) -> tuple[Learned[K], ...]:
-        """Return what is known of every kind that ever ran."""
+        """Return what is known of every kind of which anything is."""
         return tuple(
             Learned(kind, term.watts + self.base, term.error, not self._confident(term))
             for kind, term in self._terms.items()
+            if math.isfinite(term.error)
         )
 
     def learn(self, seconds: Mapping[K, float], length: float, joules: float, time: float) -> None:
