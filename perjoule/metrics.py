@@ -61,7 +61,7 @@ def _server(name: str, kind: Kind, labels: tuple[str, ...], text: str, buckets: 
 _CATALOGUE = (
     # The board's energy and power.
     _exporter("gpu_energy_joules_total", Kind.COUNTER, _GPU,
-              "Energy of the board (or module, see gpu_info) since first seen, in joules; monotone over driver resets."),
+              "Energy of the board (module: see gpu_info) since first seen, in joules; monotone over driver resets."),
     _exporter("gpu_energy_timestamp_seconds", Kind.GAUGE, _GPU,
               "Unix time at which the energy counter last moved, so that (energy, time) pairs are exact."),
     _exporter("gpu_energy_integrated_joules_total", Kind.COUNTER, _GPU,
