@@ -13,7 +13,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
-from perjoule_exporter.ledger.solve import inverse, solved
+from perjoule_exporter.ledger.solve import Matrix, inverse, solved
 
 HALF_LIFE_SECONDS = 60.0
 
@@ -46,6 +46,8 @@ _GUESSED, _GUESSES = 0.05, 2.0
 
 _LEAST_UNEXPLAINED = 1e-4
 """At least this share of an interval's energy is taken to be unexplained: counters round, and no power is constant."""
+
+_LEAST_SPREAD_WATTS = 1e-3  # of a prior, for a device that draws nothing
 
 _REMEMBERED = 0.1
 """Least standard error, as a ratio, of watts that are remembered from long ago."""
@@ -87,6 +89,20 @@ class _Term:
         self.number = 0.0  # of ones
         self.told = 0.0  # of ones, for intervals of which all was known before
         self.squares = 0.0  # of the squares of what these left unexplained
+
+
+class _System(NamedTuple):
+    """Normal equations of ``unknowns``, scaled so that the diagonal is 1, with what the priors add to it: ``trusts``.
+
+    ``noise`` is the variance of an interval's joules around what was expected.
+    """
+
+    unknowns: list[_Term]
+    scales: list[float]
+    matrix: Matrix
+    right: list[float]
+    trusts: list[float]
+    noise: float
 
 
 class Watts(Generic[K]):
@@ -157,7 +173,7 @@ class Watts(Generic[K]):
         self._all.moment += weight * joules
         self._all.gram[self._all] = self._all.gram.get(self._all, 0.0) + weight * sum(seconds.values())
         self._length += weight * length
-        self._solve_in_time(time, weight, young=young)
+        self._solve_in_time(time, young=young)
 
     def fix_base(self, watts: float) -> None:
         """Take over what the device draws without work: from now on joules are what is above that."""
@@ -217,21 +233,21 @@ class Watts(Generic[K]):
             term.told *= factor
             term.squares *= factor
 
-    def _solve_in_time(self, time: float, weight: float, *, young: bool) -> None:
+    def _solve_in_time(self, time: float, *, young: bool) -> None:
         """Solve, seldom enough that it costs little: at once after the first intervals of a kind."""
         effort = (min(len(self._terms), _BLOCK) / _SOLVE_KINDS) ** 3
         pause = _YOUNG_PAUSE * effort if young else max(1.0, effort)
         if time < self._solved_at + _SOLVE_SECONDS * pause:
             return
         self._solved_at = time
-        self._forget(weight)
+        self._forget()
         self._solve(self._block())
 
-    def _forget(self, weight: float) -> None:
+    def _forget(self) -> None:
         """Drop the sums of kinds that have not run for long; their watts are remembered, once they mean something."""
         if self._base_watts is None:
             return
-        old = [term for term in self._terms.values() if term.gram and term.number < _FADED * weight]
+        old = [term for term in self._terms.values() if term.gram and term.number < _FADED * self._weighed]
         for term in old:
             for other in term.gram:
                 if other is not term:
@@ -241,67 +257,69 @@ class Watts(Generic[K]):
 
     def _block(self) -> list[_Term]:
         """Return the kinds to be solved for now: all, or in turns one with those that run together with it most."""
-        terms = [term for term in self._terms.values() if term.gram]
+        terms = [term for term in self._terms.values() if term.gram.get(term, 0.0) > 0]
         if len(terms) <= _BLOCK:
             return terms
         self._turn += 1
         first = terms[self._turn % len(terms)]
-        size = {other: value / math.sqrt(other.gram[other]) for other, value in first.gram.items()}
-        size.pop(self._base, None)
-        return sorted(size, key=lambda other: -size[other])[:_BLOCK]
+        together = {other: first.gram[other] / math.sqrt(other.gram[other]) for other in terms if other in first.gram}
+        return sorted(together, key=lambda other: -together[other])[:_BLOCK]
 
     def _solve(self, block: list[_Term]) -> None:
         """Work out the watts of these kinds, the others as they are, and the standard errors."""
         if not block:
             return
-        weight = self._weighed
-        noise = self._noise(self._all, weight, (_GUESSED * self._mean()) ** 2)
-        means, spread = self._priors()
-        kinds = len(block)
-        unknowns = block if self._base_watts is not None else [*block, self._base]
-        inside = set(unknowns)
-        priors = [means[0] if term.prior is None else term.prior[0] for term in block] + means[1:]
-        spreads = [spread if term.prior is None else term.prior[1] for term in block] + [spread]
-        scale = [math.sqrt(term.gram[term]) for term in unknowns]
-        trust = [weight * noise / (max(s, 1e-3) * d) ** 2 for s, d in zip(spreads, scale, strict=False)]
-        matrix = [
-            [row.gram.get(column, 0.0) / (d * e) for column, e in zip(unknowns, scale, strict=True)]
-            for row, d in zip(unknowns, scale, strict=True)
-        ]
-        right = []
-        for index, (term, d) in enumerate(zip(unknowns, scale, strict=True)):
-            matrix[index][index] += trust[index]
-            outside = sum(value * other.watts for other, value in term.gram.items() if other not in inside)
-            right.append((term.moment - outside) / d + trust[index] * priors[index] * d)
-        for term, value, d in zip(unknowns, solved(matrix, right), scale, strict=True):
-            term.watts = value / d
+        system = self._system(block)
+        for term, value, scale in zip(system.unknowns, solved(system.matrix, system.right), system.scales, strict=True):
+            term.watts = value / scale
         # How base and work trade off does not matter for shares: errors are those of a base that is known.
-        rows = inverse([row[:kinds] for row in matrix[:kinds]])
+        kinds = len(block)
+        rows = inverse([row[:kinds] for row in system.matrix[:kinds]])
         for index, (term, row) in enumerate(zip(block, rows, strict=True)):
-            assumed = sum(entry * entry * trusted for entry, trusted in zip(row, trust, strict=False))
+            assumed = sum(entry * entry * trust for entry, trust in zip(row, system.trusts, strict=False))
             told = max(0.0, row[index] - assumed)
-            variance = weight * (self._noise(term, weight, noise) * told + noise * assumed)
-            term.error = math.sqrt(variance) / scale[index]
+            variance = self._noise(term, system.noise) * told + system.noise * assumed
+            term.error = math.sqrt(self._weighed * variance) / system.scales[index]
 
-    def _noise(self, term: _Term, weight: float, usual: float) -> float:
+    def _system(self, block: list[_Term]) -> _System:
+        """Return the normal equations of these kinds, and of the base while it is not known, with the priors in."""
+        noise = self._noise(self._all, (_GUESSED * self._mean()) ** 2)
+        alike, base, spread = self._alike()
+        unknowns = block if self._base_watts is not None else [*block, self._base]
+        priors = [(alike, spread) if term.prior is None else term.prior for term in block] + [(base, spread)]
+        scales = [math.sqrt(term.gram[term]) for term in unknowns]
+        matrix = [
+            [row.gram.get(column, 0.0) / (one * other) for column, other in zip(unknowns, scales, strict=True)]
+            for row, one in zip(unknowns, scales, strict=True)
+        ]
+        inside, right, trusts = set(unknowns), [], []
+        for index, (term, scale, (watts, error)) in enumerate(zip(unknowns, scales, priors, strict=False)):
+            trust = self._weighed * noise / (max(error, _LEAST_SPREAD_WATTS) * scale) ** 2
+            matrix[index][index] += trust
+            outside = sum(product * other.watts for other, product in term.gram.items() if other not in inside)
+            right.append((term.moment - outside) / scale + trust * watts * scale)
+            trusts.append(trust)
+        return _System(unknowns, scales, matrix, right, trusts, noise)
+
+    def _noise(self, term: _Term, usual: float) -> float:
         """Return the variance of an interval's joules around what was expected, in intervals with this kind."""
         usual = max(usual, (_LEAST_UNEXPLAINED * self._mean()) ** 2)
-        return (term.squares / weight + _GUESSES * usual) / (term.told / weight + _GUESSES)
+        return (term.squares / self._weighed + _GUESSES * usual) / (term.told / self._weighed + _GUESSES)
 
     def _mean(self) -> float:
         """Return the mean joules of an interval."""
         return self._all.moment / self._all.number
 
-    def _priors(self) -> tuple[list[float], float]:
-        """Return the watts of all work if it draws alike, and of the base, and how far they may be off.
+    def _alike(self) -> tuple[float, float, float]:
+        """Return the watts of all work if it draws alike, those of the base then, and how far both may be off.
 
         While the base is not known, alike means that nothing is above it.
         """
         if self._base_watts is None:
             mean = self._all.moment / self._length
-            return [0.0, mean], mean
+            return 0.0, mean, mean
         mean = max(0.0, self._all.moment / self._all.gram[self._all])
-        return [mean], max(mean, self._base_watts)
+        return mean, self._base_watts, max(mean, self._base_watts)
 
 
 def _count(term: _Term, weight: float, rest: float | None) -> None:
