@@ -8,6 +8,7 @@ import pytest
 from perjoule.errors import DeviceLostError
 from tests.exporter.driver import FakeDriver
 from tests.exporter.nvml_remote import RemoteMeter
+from tests.exporter.running import wait_until
 
 
 @pytest.mark.parametrize("code", [15, 16, 999, 1])
@@ -56,6 +57,19 @@ def test_a_gpu_lost_at_the_start_is_found_later(nvml_meter: RemoteMeter, driver:
     assert [device.uuid for device in found] == ["GPU-fake-0", "GPU-fake-1"]
     assert second in found
     assert nvml_meter.read(found[0]).energy_microjoules is not None
+
+
+def test_a_gpu_that_hangs_at_the_start_is_found_later(nvml_meter: RemoteMeter, driver: FakeDriver) -> None:
+    """The others are there in seconds, and it is in its place as soon as its driver answers."""
+    driver.set(gpus=3, hang_1=1)
+    assert [device.uuid for device in nvml_meter.open()] == ["GPU-fake-0", "GPU-fake-2"]
+    nvml_meter.ask("skip", 1000.0)
+    assert [device.uuid for device in nvml_meter.devices()] == ["GPU-fake-0", "GPU-fake-2"]
+    driver.set(hang_1=0)
+    found = wait_until(lambda: nvml_meter.devices() if len(nvml_meter.devices()) > 2 else None, "it is found")
+    assert [device.uuid for device in found] == ["GPU-fake-0", "GPU-fake-1", "GPU-fake-2"]
+    assert nvml_meter.read(found[1]).energy_microjoules is not None
+    assert driver.inits == 1
 
 
 @pytest.mark.parametrize("listed", [True, False], ids=["the kernel lists it", "no list"])

@@ -7,19 +7,23 @@ has other GPUs than at the init, a GPU is lost, or the kernel does not tell. It 
 as long as the reason stays, each time doubles the wait for the next; and it never happens while a call is under way.
 Readers find their GPU again by its uuid.
 
+GPUs are looked up each in a thread of its own, so that one that hangs at the start keeps none of the others from being
+read; it has no series until it answers.
+
 What that cannot do: while one GPU's driver hangs, no other GPU is found; and where persistence mode is off and nobody
 else uses a GPU, its driver unloads for that moment, so that its counter starts again at 0 (a reset as any other).
 """
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from perjoule.errors import DeviceLostError, NoMeterError
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.meters import Device, ProcessUse, Reading, Status
+from perjoule_exporter.meters.nvml.arrival import Arrival, await_all
 from perjoule_exporter.meters.nvml.board import INTEGRATED, LOST, Board, Identity
 from perjoule_exporter.meters.nvml.driver import Handle, Session
 from perjoule_exporter.meters.nvml.kernel import FOLDERS, bound_gpus
@@ -54,6 +58,9 @@ class NvmlMeter:
         self._boards: dict[str, Board] = {}
         self._listed: list[Board] = []
         self._left_out: set[int] = set()
+        self._arriving: list[Arrival] = []
+        self._late = False
+        self._driver = ""
         self._bound = bound_gpus(folders)
         self._wanted = False  # a new session, though nothing new is seen
         self._patience = _RENEW_SECONDS
@@ -74,7 +81,9 @@ class NvmlMeter:
         Raises:
             DeviceLostError: the driver does not answer.
         """
-        if self._due() and self._renewed():
+        if self._late:  # somebody is inside a call, so there is no new session either
+            self._take_in()
+        elif self._due() and self._renewed():
             listed = set(self._boards)
             self._enumerate()
             self._patience = min(self._patience * 2, _RENEW_AT_LEAST_SECONDS)
@@ -146,50 +155,66 @@ class NvmlMeter:
         return True
 
     def _enumerate(self) -> None:
-        driver = self._session.driver_version()
-        found: list[Board] = []
+        self._driver = self._session.driver_version()
+        self._arriving = [Arrival(index, self._finder(index)) for index in range(self._session.count())]
+        await_all(self._arriving)
+        self._listed, self._wanted = [], False
+        self._take_in()
+
+    def _finder(self, index: int) -> Callable[[], Board]:
+        def find() -> Board:
+            with self._session.gate:
+                board = self._board(self._session.by_index(index), index)
+            if not board.method:
+                self._settle(board)
+            return board
+
+        return find
+
+    def _take_in(self) -> None:
+        """List the boards that have arrived; those that do not answer have no name to publish them under."""
+        self._late = not all(arrival.over for arrival in self._arriving)
         left_out: dict[int, DeviceLostError] = {}
-        with self._session.gate:
-            for index in range(self._session.count()):
-                try:
-                    board = self._board(self._session.by_index(index), index, driver)
-                    if any(board.identity.uuid == other.identity.uuid for other in found):
-                        raise DeviceLostError(f"GPU {index}: another has its uuid, {board.identity.uuid}")  # noqa: TRY301 (one place leaves GPUs out)
-                    found.append(board)
-                except DeviceLostError as error:  # it has no name to publish it under, the others have
-                    left_out[index] = error
+        for arrival in self._arriving:
+            try:
+                self._list(arrival.board(), arrival.index)
+            except DeviceLostError as error:
+                left_out[arrival.index] = error
         for index in left_out.keys() - self._left_out:
             _LOG.warning("a GPU does not answer and is left out: %s", left_out[index])
         self._left_out = set(left_out)
-        self._settle([board for board in found if not board.method])
-        self._listed = [board for board in found if board.method]
-        self._wanted = len(self._listed) < len(found)  # one was lost before it was known what it is
         self._boards |= {board.identity.uuid: board for board in self._listed}
 
-    def _board(self, handle: Handle, index: int, driver: str) -> Board:
+    def _list(self, board: Board, index: int) -> None:
+        if not board.method:  # lost before it was known what it is
+            self._wanted = True
+            return
+        same = next((each for each in self._listed if each.identity.uuid == board.identity.uuid), None)
+        if same is not None and same.identity.index != index:
+            raise DeviceLostError(f"GPU {index}: another has its uuid, {board.identity.uuid}")
+        if same is None:
+            board.found(index, self._driver)
+            self._listed = sorted([*self._listed, board], key=lambda each: each.identity.index)
+
+    def _board(self, handle: Handle, index: int) -> Board:
         """Return the board of a handle. A known one finds its handle itself, in its own reader's thread."""
         uuid = handle.text("nvmlDeviceGetUUID")
         if not uuid:
             raise DeviceLostError(f"{handle.name}: it has no uuid")
         board = self._boards.get(uuid)
         if board is None:
-            identity = Identity(uuid, index, driver, handle.text("nvmlDeviceGetName"), handle.pci_bus_id())
+            identity = Identity(uuid, index, self._driver, handle.text("nvmlDeviceGetName"), handle.pci_bus_id())
             handle.name = uuid
             board = Board(identity, self._clock)
             board.attach(handle, self._session.number)
-        else:
-            board.found(index, driver)
         return board
 
-    def _settle(self, boards: Iterable[Board]) -> None:
-        """Find out of new boards whether they count energy, waiting a little for counters that are at 0."""
-        undecided = list(boards)
+    def _settle(self, board: Board) -> None:
+        """Find out of a new board whether it counts energy, waiting a little for a counter that is at 0."""
         for _ in range(round(_SETTLE_SECONDS / _SETTLE_PAUSE)):
             with self._session.gate:
-                undecided = [board for board in undecided if not board.settled()]
-            if not undecided:
-                return
+                if board.settled():
+                    return
             self._sleep(_SETTLE_PAUSE)
-        for board in undecided:
-            _LOG.warning("the energy counter of %s stays at 0: its power is integrated", board.identity.uuid)
-            board.method = INTEGRATED
+        _LOG.warning("the energy counter of %s stays at 0: its power is integrated", board.identity.uuid)
+        board.method = INTEGRATED
