@@ -58,7 +58,7 @@ def by_ledger(device: Device) -> Outcome:
         else:
             if what.used is not None:
                 counter += what.used.microjoules
-                ledger.used(Interval(what.used.microjoules, what.used.start, what.used.end, idle=what.idle))
+                ledger.used(Interval.of(what.used)._replace(idle=what.idle))
             ledger.settle(at)
     ledger.settle(at + 10.0)
     cpu = time.process_time() - began

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from perjoule_exporter.energy import Used
 from perjoule_exporter.ledger import MORE, Interval, Kind, Ledger, Owner, Owners, Share, Snapshot
 
 A, B = Kind("a", "m", "p"), Kind("b", "m", "p")
@@ -315,6 +316,14 @@ def test_energy_of_no_time_goes_with_the_next() -> None:
     book.use(13.0)
     book.use(2.0, seconds=0.0, reason="reset")
     assert book.shown() == {"a ok": 20.0, "reset": 2.0}
+
+
+def test_an_interval_of_a_counter() -> None:
+    """It is ordinary unless the counter was reset or the teller knows better."""
+    used = Used(5, 1.0, 2.0, counted=True)
+    assert Interval.of(used) == Interval(5, 1.0, 2.0)
+    assert Interval.of(used._replace(counted=False)).reason == "reset"
+    assert Interval.of(used._replace(counted=False), "down").reason == "down"
 
 
 def test_energy_is_not_negative() -> None:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from perjoule_exporter.energy import Used
 from perjoule_exporter.ledger.overlap import Overlap
 from perjoule_exporter.ledger.span import Kind, Span
 
@@ -29,6 +30,13 @@ class Interval(NamedTuple):
     foreign: float = 0.0
     idle: bool = False
     grams_per_joule: float | None = None
+
+    @classmethod
+    def of(cls, used: Used, reason: str | None = None) -> "Interval":
+        """Return what a device's counter told. Where it was reset nobody knows which work the energy was of."""
+        if reason is None and not used.counted:
+            reason = "reset"
+        return cls(used.microjoules, used.start, used.end, reason)
 
     @property
     def length(self) -> float:
