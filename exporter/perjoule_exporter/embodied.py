@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from perjoule.errors import UsageError
 
 SECONDS_PER_YEAR = 365.25 * 86_400
+_MOST_KILOGRAMS, _FEWEST_YEARS = 1e6, 0.001  # what is beyond is a slip, and would make sums that are no number
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,11 @@ class Embodied:
         for flag, value in (("kg", self.kilograms), ("years", self.years)):
             if not (math.isfinite(value) and value > 0):
                 raise UsageError(f"--embodied.{flag} {value:g} is impossible: it must be above 0")
+        if self.kilograms > _MOST_KILOGRAMS or self.years < _FEWEST_YEARS:
+            raise UsageError(
+                f"--embodied.kg {self.kilograms:g} over {self.years:g} years is impossible for a GPU: it must be "
+                f"{_MOST_KILOGRAMS:g} kg at most, over {_FEWEST_YEARS:g} years at least"
+            )
 
     @property
     def grams_per_second(self) -> float:

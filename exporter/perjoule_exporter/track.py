@@ -72,7 +72,8 @@ class Power:
             return None
         joules = None
         if self._last is not None and time - self._last[0] <= MAX_AGE_SECONDS:
-            joules = (watts + self._last[1]) / 2 * (time - self._last[0])
+            # Some devices say less than 0: their energy does not fall for it.
+            joules = (max(watts, 0.0) + max(self._last[1], 0.0)) / 2 * (time - self._last[0])
         self.integral = (self.integral or 0.0) + (joules or 0.0)
         self._last = (time, watts)
         self._extremes.add(time, watts)

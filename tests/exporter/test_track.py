@@ -275,6 +275,18 @@ def test_sums_go_on_after_a_restart(lasting: bool, raw: float, total: float, res
     assert after.view(at(60.0)).samples["ok"] == 3
 
 
+def test_power_below_0_takes_nothing_back() -> None:
+    """Neither from the integral, nor from the counter over a reset that is bridged by it."""
+    track = fed([(0.0, joules(5, watts=10)), (0.1, joules(6, watts=10))])
+    before = measured(track, 0.1)
+    for seconds, value in ((0.2, 7), (0.3, 0), (0.4, 0.5)):
+        track.advance(joules(value, watts=-300), at(seconds), Charges())
+    after = measured(track, 0.4)
+    assert after.resets == 1
+    assert (after.energy_joules or 0) >= (before.energy_joules or 0)
+    assert (after.integrated_joules or 0) >= (before.integrated_joules or 0)
+
+
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, -math.inf, 10**400, "1"])
 @pytest.mark.parametrize(
     "key", ["total", "resets", "grams", "raw", "read_at", "integrated", "embodied", "read_seconds"]

@@ -22,6 +22,7 @@ PROVIDER_NAMES = (STATIC, *PROVIDERS)
 SHORTEST_INTERVAL_SECONDS = 60.0
 """No provider has a new value more often than every five minutes; more would only cost it requests."""
 
+_MOST_PUE = 100.0
 _HOURS_OF_TWO_DAYS = 48
 _LONGEST_SECONDS = 366 * 86400.0
 _REGION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
@@ -65,6 +66,8 @@ def checked(settings: CarbonSettings) -> CarbonSettings:
         raise UsageError(
             f"--carbon.pue {settings.pue:g} is impossible: a site uses at least what its machines use (1.0)"
         )
+    if settings.pue > _MOST_PUE:
+        raise UsageError(f"--carbon.pue {settings.pue:g} is impossible: {_MOST_PUE:g} is more than any site's")
     zone = None if settings.zone is None else static_intensity(settings.zone).zone
     found = replace(settings, zone=zone)
     source_of(found)

@@ -27,6 +27,9 @@ _AVERAGE_SECONDS = 1.0
 """Average power is taken over at least this: the kernel's 10 ms ticks make shorter intervals jump."""
 
 
+_MOST_WATTS = 1e6  # no machine draws a megawatt
+
+
 @dataclass(frozen=True, slots=True)
 class EstimateSettings:
     """Watts of the whole machine, all packages together; None takes the default per hardware thread."""
@@ -42,10 +45,11 @@ class EstimateSettings:
         """
         idle = IDLE_WATTS_PER_THREAD * threads if self.idle_watts is None else self.idle_watts
         most = MAX_WATTS_PER_THREAD * threads if self.max_watts is None else self.max_watts
-        if not (math.isfinite(idle) and math.isfinite(most) and 0 <= idle <= most):
+        if not (math.isfinite(idle) and math.isfinite(most) and 0 <= idle <= most <= _MOST_WATTS):
             raise UsageError(
                 f"estimated power cannot go from {idle:g} W idle to {most:g} W at full load on {threads} hardware "
-                "threads: set --estimate.idle-watts and --estimate.max-watts so that 0 <= idle <= max"
+                "threads: set --estimate.idle-watts and --estimate.max-watts so that 0 <= idle <= max "
+                f"<= {_MOST_WATTS:g}"
             )
         return idle, most
 
