@@ -8,7 +8,7 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -62,6 +62,7 @@ class Rows:
         except _WRONG as error:
             raise UsageError(f"{name}: line 1: no header of a Perjoule trace: {_why(error)}") from error
         self._devices = len(self.header.devices)
+        self._found_so_far = list(self.header.devices)
         self._uuids = {device.uuid for device in self.header.devices}
 
     def __iter__(self) -> Iterator[Row]:
@@ -139,6 +140,8 @@ class Rows:
         found = _device(identity)
         if device != self._devices or device >= MOST_DEVICES or found.uuid in self._uuids:
             raise ValueError(f"a new device has the next number, {self._devices}, and a uuid of its own")
+        _refuse_same_series([*self._found_so_far, found])
+        self._found_so_far.append(found)
         self._devices += 1
         self._uuids.add(found.uuid)
         return FoundRow(_whole(device, 0, MOST_DEVICES), t_us, found, listed=True)
@@ -186,8 +189,16 @@ def _header(value: Any) -> Header:
     devices = tuple(_device(device) for device in value["devices"])
     if len(devices) > MOST_DEVICES or len({device.uuid for device in devices}) < len(devices):
         raise ValueError(f"over {MOST_DEVICES} devices, or two of one uuid")
+    _refuse_same_series(devices)
     longest = round(LONGEST_INTERVAL_SECONDS * 1e6)
     return Header(_whole(value["start_unix_us"], 0, 1 << 53), _whole(value["interval_us"], 1, longest), devices)
+
+
+def _refuse_same_series(devices: Iterable[Device]) -> None:
+    """Refuse CPUs that only a uuid tells apart: their series have none, so a scraper would refuse the whole scrape."""
+    cpus = [(device.kind, device.index, device.scope) for device in devices if device.kind is not DeviceKind.GPU]
+    if len(set(cpus)) < len(cpus):
+        raise ValueError("two CPU zones of one index and one scope")
 
 
 def _device(value: Any) -> Device:
