@@ -87,6 +87,7 @@ class Exporter:
         Raises:
             UsageError: they cannot be honoured; then nothing has changed.
         """
+        before = self._carbon.described()
         self._carbon.reconfigured(config.carbon)
         for name, flag in NEEDS_RESTART.items():
             if getattr(config, name) != getattr(self.config, name):
@@ -97,6 +98,8 @@ class Exporter:
         self._follow_processes()
         start_logging(config.log_level, config.log_format)
         self._protection()  # its file says now, not at the next scrape, what is wrong with it
+        if self._carbon.described() != before:
+            _LOG.info("%s", self._carbon.described())
         _LOG.info("settings read again")
 
     def close(self) -> None:

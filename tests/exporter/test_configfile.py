@@ -114,6 +114,7 @@ def test_sighup_reads_the_file_again(start_exporter: StartExporter, tmp_path: Pa
     assert scrape.value("grid_carbon_intensity_grams_per_kwh", zone="FRA") is None
     assert scrape.value("grid_carbon_intensity_grams_per_kwh", zone="DEU") is not None
     assert scrape.value("datacenter_pue_ratio") == 1.5
+    assert "carbon intensity of Germany (DEU)" in exporter.text()
     assert scrape.value("electricity_price_per_kwh", currency="EUR") == 0.25
     assert scrape.number("gpu_energy_joules_total") >= energy
     wait_until(lambda: exporter.scrape().value("gpu_embodied_emissions_grams_total"), "manufacture is counted")
