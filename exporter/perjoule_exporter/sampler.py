@@ -21,6 +21,7 @@ _LOG = logging.getLogger(__name__)
 
 DISCOVERY_SECONDS = 5.0
 FIRST_READINGS_SECONDS = 1.0
+_LISTING_SECONDS = 0.1  # at the end, for a driver that is just listing its devices
 
 Saved = Mapping[str, Any]
 """What a device's sums are kept as over a restart."""
@@ -56,12 +57,17 @@ class Sampler:
         for meter in self.meters:
             self._find(meter, first=True)
         self._watchdog = Watchdog(self._seats, self._clock, lambda: self.rules, self._reader)
-        self._discovery = threading.Thread(target=self._discover, name="discovery", daemon=True)
+        # One thread for each meter: a driver that hangs while it lists its devices keeps no other's from being found.
+        self._discoveries = [
+            threading.Thread(target=self._discover, args=(meter,), name="discovery", daemon=True)
+            for meter in self.meters
+        ]
 
     def start(self) -> None:
         """Start the threads and wait for the first readings, though not for a device that hangs."""
         self._watchdog.start()
-        self._discovery.start()
+        for thread in self._discoveries:
+            thread.start()
         end = self._clock.monotonic() + FIRST_READINGS_SECONDS
         while self._clock.monotonic() < end and any(v.age_seconds is None and not v.failed for v in self.views()):
             self._stop.wait(0.002)
@@ -99,9 +105,11 @@ class Sampler:
     def close(self) -> None:
         """Stop the threads and give the meters back. A thread that hangs in a driver is left to the process's end."""
         self._stop.set()
-        if self._discovery.is_alive():
-            self._discovery.join(timeout=0.1)
-        if self._watchdog.stop() and not self._discovery.is_alive():
+        end = self._clock.monotonic() + _LISTING_SECONDS
+        for thread in self._discoveries:
+            if thread.is_alive():
+                thread.join(timeout=max(0.0, end - self._clock.monotonic()))
+        if self._watchdog.stop() and not any(thread.is_alive() for thread in self._discoveries):
             for meter in self.meters:
                 meter.close()
 
@@ -114,10 +122,10 @@ class Sampler:
     def _reader(self) -> Reader:
         return Reader(self._seats, self._clock, lambda: self.rules, self._failed)
 
-    def _discover(self) -> None:
+    def _discover(self, meter: Meter) -> None:
         try:
             while not self._stop.wait(DISCOVERY_SECONDS):
-                self.discover()
+                self._find(meter, first=False)
         except Exception:  # noqa: BLE001 (the thread's edge, as the reader's)
             _LOG.exception("looking for devices failed")
             self._failed()
@@ -143,6 +151,8 @@ class Sampler:
 
     def _add(self, meter: Meter, device: Device, *, first: bool) -> None:
         with self._seats.lock:
+            if self._seats.find(device.uuid) is not None:  # another meter has just claimed it
+                return
             track = _track(device, self._saved.pop(device.uuid, None))
             self._seats.add(Seat(meter, device, track))
         if not first:

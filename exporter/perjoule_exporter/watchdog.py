@@ -30,6 +30,7 @@ HUNG_SECONDS = 0.75
 
 _LOOK_SECONDS, _LOOK_CLOSELY_SECONDS = 0.2, 0.05  # while all answers come at once, and while one is awaited
 _LOOK_SUSPICIOUSLY_SECONDS = 0.02  # while a call hangs, or one was slow lately
+_LEAST_SECONDS = 0.01  # a driver's call takes microseconds, on a busy machine some milliseconds
 _FORGIVEN_SECONDS = 10.0  # a device that was in time for so long is slow no more
 _ASLEEP_SECONDS = 5.0  # a watchdog that late is stuck itself
 _DISCOVERED_SECONDS = 0.1  # a device that is added waits no longer for a reader that sleeps
@@ -149,11 +150,12 @@ class Watchdog:
         suspended = now - self._next_look > ABANDON_SECONDS
         call = self._reader.waits_since()
         wait = _LOOK_SECONDS if call is None else _LOOK_CLOSELY_SECONDS
-        wait = _LOOK_SUSPICIOUSLY_SECONDS if self._slow else wait
+        wait = max(_LEAST_SECONDS, _LOOK_SUSPICIOUSLY_SECONDS / len(self._slow)) if self._slow else wait
         self._next_look = now + wait
         if suspended:  # all of us were: what a reader waits for began before, and may return at once
             return _LOOK_CLOSELY_SECONDS
-        patience = SUSPECT_SECONDS if self._slow else ABANDON_SECONDS
+        # The more hang together, the less each further one may cost those that do not.
+        patience = max(_LEAST_SECONDS, SUSPECT_SECONDS / len(self._slow)) if self._slow else ABANDON_SECONDS
         if call is not None and now - call[1] > patience and self._reader.give_up(call):
             self._go_on_without(call[0], now)
         self._withdraw(now)
