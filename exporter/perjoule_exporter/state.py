@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from perjoule.errors import PerjouleError, UsageError
+from perjoule_exporter.ownfile import check_own
 
 _LOG = logging.getLogger(__name__)
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _FORMAT = 1
+_BEGINNING = b'{"format": '
 _LARGEST_BYTES = 16 << 20  # of 128 devices: some hundred kilobytes
 
 
@@ -30,15 +32,13 @@ class StateFile:
         """Take the file.
 
         Raises:
-            UsageError: it cannot be written here, or is a folder, a device or anything else that is no file.
+            UsageError: it cannot be written here, or is a folder, a device, or somebody else's file.
             PerjouleError: another exporter holds it.
         """
         self._path = path
         self._failed = False
         try:
-            # Never set aside, never replaced: that would take a folder or /dev/null away from everyone.
-            if not path.name or (path.exists() and not path.is_file()):
-                raise UsageError(f"--state.file {path} is no file: name one, such as /var/lib/perjoule/state")
+            check_own("--state.file", path, _BEGINNING, "state file", "counters.json")
             self._boot = boot_id.read_text(encoding="ascii").strip()
             self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -60,14 +60,20 @@ class StateFile:
             with self._path.open("rb") as file:
                 content = json.loads(file.read(_LARGEST_BYTES))
             if content["format"] != _FORMAT:
-                raise ValueError(f"format {content['format']!r}")  # noqa: TRY301 (one place sets a file aside)
+                raise ValueError  # noqa: TRY301 (one place sets a file aside)
             boot, devices = content["boot_id"], dict(content["devices"])
             if not all(isinstance(kept, dict) for kept in devices.values()):
-                raise TypeError("a device is no table")  # noqa: TRY301 (as above)
+                raise TypeError  # noqa: TRY301 (as above)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            self._set_aside(error)
+        except OSError as error:
+            self._set_aside(f"it cannot be read: {error.strerror}")
+            return {}
+        except json.JSONDecodeError as error:
+            self._set_aside(f"it is no whole JSON, from character {error.pos} on" if error.pos else "it is empty")
+            return {}
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self._set_aside("it does not hold what this version writes")
             return {}
         if boot != self._boot:
             _LOG.info("the state file %s is of an earlier boot: all counters start at 0", self._path)
@@ -100,10 +106,10 @@ class StateFile:
         """Let another exporter have the file."""
         os.close(self._lock)
 
-    def _set_aside(self, error: Exception) -> None:
+    def _set_aside(self, why: str) -> None:
         aside = self._path.with_name(self._path.name + ".corrupt")
         with suppress(OSError):
             self._path.replace(aside)
         _LOG.warning(
-            "the state file %s is of no use (%s): set aside as %s, all counters start at 0", self._path, error, aside
+            "the state file %s is of no use (%s): set aside as %s, all counters start at 0", self._path, why, aside
         )

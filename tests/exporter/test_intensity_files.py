@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from perjoule.errors import IntensityError
+from perjoule.errors import IntensityError, UsageError
 from perjoule_exporter.clock import Moment
-from perjoule_exporter.intensity.cache import CacheFile
+from perjoule_exporter.intensity.cache import CacheFile, check_cache
 from perjoule_exporter.intensity.force import Held
 from perjoule_exporter.intensity.secret import MOST_BYTES, Secret, TokenFile
 from perjoule_exporter.intensity.settings import CarbonSettings, Source, source_of
@@ -159,6 +159,30 @@ def test_a_corrupt_cache_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureF
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     cache.store(HELD)
     assert cache.load(NOW) == HELD
+
+
+@pytest.mark.parametrize(
+    ("content", "ours"),
+    [(b"", True), (b"{", True), (b"\0\0", True), (b'{\n "format": 7}', True),
+     (b"notes", False), (b'{"format": 1, "boot_id": ""}', False), (b"[]", False)],
+)  # fmt: skip
+def test_a_file_of_somebody_else_is_never_taken_as_the_cache(tmp_path: Path, content: bytes, *, ours: bool) -> None:
+    """Notes, or the state file: refused before anything is set aside or written over."""
+    path = written(tmp_path / "x", content)
+    if ours:
+        check_cache(path)
+    else:
+        with pytest.raises(UsageError, match=r"x is there and is no carbon cache of this exporter"):
+            check_cache(path)
+    assert path.read_bytes() == content
+
+
+def test_what_the_cache_writes_is_its_own(tmp_path: Path) -> None:
+    """The next start takes it."""
+    CacheFile(tmp_path / "cache.json", source()).store(HELD)
+    check_cache(tmp_path / "cache.json")
+    with pytest.raises(UsageError, match=r"is a directory: name a file in it, such as .*/carbon\.json"):
+        check_cache(tmp_path)
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

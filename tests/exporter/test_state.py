@@ -48,8 +48,8 @@ def test_what_was_written_is_read(tmp_path: Path, boot: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"format": 2}', b'{"format": 1}', b'{"format": 1, "boot_id": "first", "devices": 7}',
-     b"\xff\xfe", b"[" * 100_000, b"null", b'{"format": 1, "boot_id": "first", "devices": [1]}',
+    [b"", b"{", b"\0" * 5000, b'{"format": 2}', b'{"format": 1}', b'{"format": 1, "boot_id": "first", "devices": 7}',
+     b'{"format": \xff\xfe', b'{"format": ' + b"[" * 100_000, b'{"format": 1, "boot_id": "first", "devices": [1]}',
      b'{"format": 1, "boot_id": "first", "devices": {"GPU-a": 7}}'],
 )  # fmt: skip
 def test_a_corrupt_file_is_set_aside(
@@ -79,14 +79,33 @@ def test_a_place_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path, 
         StateFile(tmp_path / "none" / "state", boot)
 
 
-@pytest.mark.parametrize("name", ["", "folder", "pipe", "a\0b"])
-def test_what_is_no_file_is_refused_and_left_alone(tmp_path: Path, boot: Path, name: str) -> None:
-    """A folder, a pipe or a device is never set aside as if it were a state of no use."""
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("folder", r"folder is a directory: name a file in it, such as .*folder/counters\.json"),
+        ("pipe", "pipe is no file but a device, a pipe or a socket"),
+        ("notes.txt", r"notes\.txt is there and is no state file of this exporter: remove it, or name another"),
+        ("list.json", "list.json is there and is no state file"),
+        ("a\0b", "cannot be written"),
+    ],
+)
+def test_what_is_not_ours_is_refused_and_left_alone(tmp_path: Path, boot: Path, name: str, sentence: str) -> None:
+    """A folder, a pipe or somebody's file is never set aside as if it were a state of no use."""
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match=r"is no file|cannot be written"):
-        StateFile(tmp_path / name if name else Path(name), boot)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["boot_id", "folder", "pipe"]
+    (tmp_path / "notes.txt").write_text("milk, bread")
+    (tmp_path / "list.json").write_text('[{"format": 1}]')
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(UsageError, match=sentence):
+        StateFile(tmp_path / name, boot)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert (tmp_path / "notes.txt").read_text() == "milk, bread"
+
+
+def test_no_name_is_the_folder_that_one_is_in(boot: Path) -> None:
+    """An empty --state.file moves nothing."""
+    with pytest.raises(UsageError, match=r"--state\.file \. is a directory"):
+        StateFile(Path(), boot)
 
 
 def test_a_write_that_fails_removes_the_file(tmp_path: Path, boot: Path, caplog: pytest.LogCaptureFixture) -> None:

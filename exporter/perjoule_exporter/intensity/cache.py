@@ -17,11 +17,22 @@ from perjoule_exporter.intensity.force import FUTURE_SECONDS, Held
 from perjoule_exporter.intensity.reply import grams_per_kwh, json_of, member
 from perjoule_exporter.intensity.settings import Source
 from perjoule_exporter.intensity.value import Intensity
+from perjoule_exporter.ownfile import check_own
 
 _LOG = logging.getLogger(__name__)
 
 _FORMAT = 1
+_BEGINNING = b'{\n "format": '
 _MOST_BYTES = 65536
+
+
+def check_cache(path: Path) -> None:
+    """See that ``path`` may become the cache.
+
+    Raises:
+        UsageError: it is a folder, a device, or somebody else's file.
+    """
+    check_own("--carbon.cache", path, _BEGINNING, "carbon cache", "carbon.json")
 
 
 class CacheFile:

@@ -14,7 +14,7 @@ from perjoule.carbon import StaticIntensity, grams, static_intensity
 from perjoule.errors import IntensityError, UsageError
 from perjoule_exporter.clock import Clock, Moment
 from perjoule_exporter.intensity.ask import Asker, Fetch
-from perjoule_exporter.intensity.cache import CacheFile
+from perjoule_exporter.intensity.cache import CacheFile, check_cache
 from perjoule_exporter.intensity.factors import Factors
 from perjoule_exporter.intensity.fetch import Http
 from perjoule_exporter.intensity.force import Held, fallback_for, in_force, until_next
@@ -63,7 +63,7 @@ class Carbon:
         ``counted`` is the basis of emissions that go on from an earlier run, should these settings count none.
 
         Raises:
-            UsageError: a setting that cannot be honoured, or a token file that cannot be used.
+            UsageError: a setting that cannot be honoured, or a token file or cache that cannot be used.
         """
         self._clock = clock or Clock()
         self._fetch = fetch
@@ -160,6 +160,8 @@ class Carbon:
     def _asker_for(self, state: _State) -> Asker | None:
         if state.source is None:
             return None
+        if state.settings.cache is not None:
+            check_cache(state.settings.cache)
         # Made only now: the certificates that it trusts are megabytes, and a static intensity needs none.
         self._fetch = self._fetch or Http(wall=self._clock.wall)
         asker = Asker(state.source, self._fetch, self._clock)
