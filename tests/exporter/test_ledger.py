@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from perjoule_exporter.energy import Used
-from perjoule_exporter.ledger import MORE, Interval, Kind, Ledger, Owner, Owners, Share, Snapshot
+from perjoule_exporter.ledger import BOUNDS_JOULES, MORE, Interval, Kind, Ledger, Owner, Owners, Share, Snapshot
 
 A, B = Kind("a", "m", "p"), Kind("b", "m", "p")
 IDLE = 50.0
@@ -221,6 +221,39 @@ def test_a_client_that_stalls_is_abandoned() -> None:
     book.settle(606.0)
     assert book.shown() == {"a abandoned": 10.0, "b abandoned": 10.0}
     assert not book.ledger.closed(1, 9, 606.0, (ok(),), 606.0)
+
+
+def test_a_request_that_goes_on_is_not_abandoned() -> None:
+    """The ten minutes count from its last span."""
+    book = Book()
+    for minute in (0, 9, 18):
+        book.use(0.0, seconds=540.0)
+        book.span(A, book.time, book.time + 0.1, Share("r", 1, MORE))
+        book.use(10.0)
+        assert book.shown()["open"] == pytest.approx(10.0 * (minute / 9 + 1))
+    book.settle(book.time + 602.0)
+    assert "open" not in book.shown()
+
+
+def test_every_request_is_observed_once() -> None:
+    """Batch-mates of one bucket and of several, in the bucket that their energy is in."""
+    book = Book()
+    book.span(A, 0.0, 0.1, *(ok(str(number)) for number in range(4)))
+    book.span(A, 0.1, 0.2, ok("small", 1), ok("large", 39))
+    book.use(20.0, 20.0)
+    requests = book.ledger.snapshot().charged[Owner("a", "m")].requests
+    counts = dict(zip(BOUNDS_JOULES, requests.buckets, strict=False))
+    assert {bound: count for bound, count in counts.items() if count} == {1.0: 1, 10.0: 4, 30.0: 1}
+
+
+def test_watts_are_learned_beside_foreign_work() -> None:
+    """From what is left of the energy without the foreign part."""
+    book = Book()
+    book.use(5.0)
+    for _ in range(20):
+        book.span(A, book.time, book.time + 0.1, ok())
+        book.use(40.0, foreign=0.5)
+    assert book.ledger.snapshot().learned[0].watts == pytest.approx(50.0 + (400.0 - 50.0) / 2, rel=0.05)
 
 
 def test_a_client_that_never_ends_its_requests() -> None:

@@ -1,7 +1,10 @@
 """The ledger against a simulated device whose truth is known: a part of ``benchmarks/ledger.py``, in seconds."""
 
+from pathlib import Path
+
 import pytest
 
+from benchmarks.ledger import BEGIN, END, main
 from benchmarks.ledger_checks import MOST_TASK, MOST_TOTAL, SHORTEST, Run
 from benchmarks.ledger_simulator import TWINS, Case, Device
 from benchmarks.ledger_ways import by_average_power, by_ledger, by_window, by_window_or_power
@@ -65,6 +68,20 @@ def test_ticks_that_are_found_by_reading() -> None:
     run = ran(Case(0.5, stamps=False))
     assert abs(run.total) <= MOST_TOTAL
     assert all(abs(error) <= MOST_TASK for error in run.errors.values())
+
+
+@pytest.mark.slow
+def test_the_benchmark_writes_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Between its marks in the file that was named; what else is there stays."""
+    path = tmp_path / "energy.md"
+    path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    assert main(["--quick", "--markdown", str(path)]) == 0
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{BEGIN}\n")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "old" not in text
+    assert "counter over the window" in text
+    assert "parts sum to the counter" in capsys.readouterr().out
 
 
 def test_the_other_ways_are_what_they_are_said_to_be() -> None:

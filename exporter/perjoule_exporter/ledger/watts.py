@@ -113,7 +113,8 @@ class Watts(Generic[K]):
         self._terms: dict[K, _Term] = {}
         self._base = _Term(-math.inf)
         self._base_watts: float | None = None  # as known from elsewhere
-        self._all = _Term(-math.inf)  # its sums are of all terms together
+        self._all = _Term(-math.inf)  # what is not of one kind alone; its moment is of joules
+        self._seconds = 0.0  # of seconds of all work
         self._length = 0.0  # of lengths of intervals
         self._origin: float | None = None
         self._solved_at = -math.inf
@@ -171,7 +172,7 @@ class Watts(Generic[K]):
             _count(term, weight, rest if sure else None)
         _count(self._all, weight, rest if sure else None)
         self._all.moment += weight * joules
-        self._all.gram[self._all] = self._all.gram.get(self._all, 0.0) + weight * sum(seconds.values())
+        self._seconds += weight * sum(seconds.values())
         self._length += weight * length
         self._solve_in_time(time, young=young)
 
@@ -225,6 +226,7 @@ class Watts(Generic[K]):
         return self._weighed
 
     def _rescale(self, factor: float) -> None:
+        self._seconds *= factor
         self._length *= factor
         for term in [*self._terms.values(), self._base, self._all]:
             term.gram = {other: value * factor for other, value in term.gram.items()}
@@ -318,7 +320,7 @@ class Watts(Generic[K]):
         if self._base_watts is None:
             mean = self._all.moment / self._length
             return 0.0, mean, mean
-        mean = max(0.0, self._all.moment / self._all.gram[self._all])
+        mean = max(0.0, self._all.moment / self._seconds)
         return mean, self._base_watts, max(mean, self._base_watts)
 
 
