@@ -10,14 +10,12 @@ Exit codes: 0 recorded, 1 failed, 2 a setting that cannot be honoured.
 import argparse
 import logging
 import re
-import signal
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from perjoule.errors import PerjouleError, UsageError
 from perjoule_exporter.clock import Clock
@@ -25,6 +23,7 @@ from perjoule_exporter.config import Config
 from perjoule_exporter.config import parse as parse_exporter
 from perjoule_exporter.flags import Parser
 from perjoule_exporter.logs import start_logging
+from perjoule_exporter.orders import ENDING, Order, Orders
 from perjoule_exporter.registry import open_meters
 from perjoule_exporter.trace import LONGEST_INTERVAL_SECONDS, MOST_ROWS
 from perjoule_exporter.trace.file import TraceFile
@@ -103,10 +102,7 @@ def _seconds(flag: str, text: str, low: float, high: float) -> float:
 
 
 def _record(settings: Settings) -> int:
-    # A simple queue may be put to from a signal handler at any moment; a lock that the handler finds held may not.
-    orders: SimpleQueue[BaseException | None] = SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: orders.put(None))
+    orders = Orders(ENDING)
     file = TraceFile(settings.output)
     try:
         _record_to(file, settings, orders)
@@ -116,19 +112,20 @@ def _record(settings: Settings) -> int:
     return 0
 
 
-def _record_to(file: TraceFile, settings: Settings, orders: "SimpleQueue[BaseException | None]") -> None:
+def _record_to(file: TraceFile, settings: Settings, orders: Orders) -> None:
     clock = Clock()
     meters = open_meters(settings.exporter, clock)
     recorder = Recorder(meters, clock, settings.interval_seconds, file)
     _check_length(settings, recorder)
-    stop = threading.Event()
-    reader = threading.Thread(target=_read, args=(recorder, settings, stop, orders), name="reader", daemon=True)
+    stop, reading = threading.Event(), Future[None]()
+    reader = threading.Thread(target=_read, args=(recorder, settings, stop, reading), name="reader", daemon=True)
+    reading.add_done_callback(lambda _: orders.give(Order.END))
     reader.start()
-    failure = _ending(orders, settings.duration_seconds)
+    _await_end(orders, settings.duration_seconds)
     stop.set()
-    if failure is not None:
-        raise failure
     reader.join(_HANG_SECONDS)
+    if reading.done():
+        reading.result()
     seconds, size = recorder.seconds(), recorder.end()
     if reader.is_alive():
         _LOG.warning("a device did not answer when the recording ended")
@@ -141,11 +138,9 @@ def _record_to(file: TraceFile, settings: Settings, orders: "SimpleQueue[BaseExc
     )  # fmt: skip
 
 
-def _ending(orders: "SimpleQueue[BaseException | None]", duration_seconds: float | None) -> BaseException | None:
+def _await_end(orders: Orders, duration_seconds: float | None) -> None:
     """Wait for the end: the reader's, a signal's, or that of the time, when the reader hangs in a driver."""
-    with suppress(Empty):
-        return orders.get(timeout=None if duration_seconds is None else duration_seconds + _HANG_SECONDS)
-    return None
+    orders.next(Order.END, timeout_seconds=None if duration_seconds is None else duration_seconds + _HANG_SECONDS)
 
 
 def _check_length(settings: Settings, recorder: Recorder) -> None:
@@ -160,17 +155,13 @@ def _check_length(settings: Settings, recorder: Recorder) -> None:
             )
 
 
-def _read(
-    recorder: Recorder,
-    settings: Settings,
-    stop: threading.Event,
-    orders: "SimpleQueue[BaseException | None]",
-) -> None:
+def _read(recorder: Recorder, settings: Settings, stop: threading.Event, reading: "Future[None]") -> None:
     try:
         _on_grid(recorder, settings, stop)
-        orders.put(None)
     except BaseException as error:  # noqa: BLE001 (the thread's edge: raised again in the one that waits)
-        orders.put(error)
+        reading.set_exception(error)
+    else:
+        reading.set_result(None)
 
 
 def _on_grid(recorder: Recorder, settings: Settings, stop: threading.Event) -> None:

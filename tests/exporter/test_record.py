@@ -200,6 +200,21 @@ def test_a_signal_ends_the_recording_in_order(recording: subprocess.Popen[str], 
     assert not part.exists()
 
 
+@pytest.mark.parametrize("pair", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)], ids=str)
+def test_two_signals_at_once_end_it_as_one_does(
+    recording: subprocess.Popen[str], tmp_path: Path, pair: tuple[signal.Signals, signal.Signals]
+) -> None:
+    """An impatient hand, or a terminal and a service manager together: exit code 0 and a whole trace."""
+    part = tmp_path / "t.jsonl.gz.part"
+    wait_until(lambda: part.exists() and part.stat().st_size > 20, "lines are written")
+    for number in pair:
+        recording.send_signal(number)
+    _, log = recording.communicate(timeout=DEADLINE_SECONDS)
+    assert recording.returncode == 0
+    assert "Traceback" not in log
+    assert "end" in lines_of(tmp_path / "t.jsonl.gz")[-1]
+
+
 @pytest.mark.parametrize("duration", [(), ("--duration", "1s")], ids=["SIGTERM", "duration"])
 def test_a_driver_that_hangs_does_not_cost_the_recording(duration: tuple[str, ...], tmp_path: Path) -> None:
     """The reading never returns; a signal, or the time that was asked for, still ends with all that was read before."""
