@@ -1,8 +1,8 @@
 """The ledger: a device's energy, charged to the inferences that ran on it. Pure.
 
-``Ledger`` is one device's. It is told of work (``announced``, ``opened``, ``closed``, ``left``) and of energy (``used``),
-shares out what it can by a time (``settle``, called at each reading), and shows a ``Snapshot``; ``saved`` and
-``restore`` carry it over a restart. ``Owners`` is one for all ledgers of a program. Inside: ``span`` and
+``Ledger`` is one device's. It is told of work (``announced``, ``opened``, ``closed``, ``left``) and of energy
+(``used``), shares out what it can by a time (``settle``, called at each reading), and shows a ``Snapshot``; ``saved``
+and ``restore`` carry it over a restart. ``Owners`` is one for all ledgers of a program. Inside: ``span`` and
 ``interval`` (what it is told), ``overlap`` (how they lie in each other), ``watts`` and ``solve`` (what each kind of
 work draws), ``idle`` (what the device draws without any), ``requests`` (who is charged when), ``accounts`` (the sums),
 ``snapshot`` (what is shown).
