@@ -60,6 +60,10 @@ class _Answer:
     headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
 
 
+_MOST_AHEAD = 4
+"""So many requests may be sent ahead of their answers: with hundreds of them a few clients would have all our time."""
+
+
 class WebHandle:
     """A running server: where it is, and how to end it."""
 
@@ -95,8 +99,9 @@ class _Server:
         """Answer requests one after the other until one side has enough."""
         if not self._let_in(connection):
             return
-        patience = PATIENCE_SECONDS
+        patience, ahead = PATIENCE_SECONDS, 0
         while True:
+            ahead = ahead + 1 if connection.received else 0
             request = _next_request(connection, patience)
             if request is None:
                 return
@@ -105,12 +110,12 @@ class _Server:
             if isinstance(request, HTTPStatus):
                 _refuse(connection, request, protection)
                 return
-            last = not request.keep_alive or request.has_body
+            last = not request.keep_alive or request.has_body or ahead >= _MOST_AHEAD
             answer = self._answer(request, protection)
             connection.send(_message(answer, request, protection, last=last))
             connection.waiting_since = time.monotonic()
             if last:
-                connection.close(unread=request.has_body)
+                connection.close(unread=request.has_body or ahead >= _MOST_AHEAD)
                 return
             patience = KEEP_ALIVE_SECONDS
 

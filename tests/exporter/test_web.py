@@ -201,6 +201,18 @@ def test_hostile_bytes_get_a_short_refusal(web: WebHandle, sent: bytes, status: 
     assert request(web.url + "/metrics").status == 200
 
 
+def test_requests_far_ahead_of_their_answers_are_not_heard(web: WebHandle) -> None:
+    """A few are answered, the last of them says that it is, and the connection ends in order."""
+    target = urlsplit(web.url)
+    with socket.create_connection((target.hostname or "", target.port or 0), timeout=5) as client:
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+        answers = b""
+        while chunk := client.recv(65536):
+            answers += chunk
+    assert 1 <= answers.count(b"HTTP/1.1 200 OK") <= 5
+    assert answers.count(b"Connection: close") == 1
+
+
 def test_pipelined_requests_are_answered_in_their_order(web: WebHandle) -> None:
     """Three at once, an empty line too many between them, and none behind one that has a body."""
     get = b"GET %s HTTP/1.1" + HOST + b"\r\n"
