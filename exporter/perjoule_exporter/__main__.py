@@ -72,7 +72,10 @@ def _reload(exporter: Exporter, argv: Sequence[str] | None) -> None:
     try:
         exporter.reconfigure(parse(argv))
     except UsageError as error:
-        _LOG.error("the new settings are of no use, the old ones stay: %s", error)
+        said = str(error)
+        file = exporter.config.file
+        where = "" if file is None or said.startswith(f"{file}: ") else f"{file}: "
+        _LOG.error("the new settings are of no use, the old ones stay: %s%s", where, said)  # flags cannot have changed
 
 
 if __name__ == "__main__":

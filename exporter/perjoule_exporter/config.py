@@ -7,7 +7,7 @@ opened.
 import argparse
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from perjoule.errors import UsageError
@@ -28,7 +28,7 @@ _SHORTEST_INTERVAL, _LONGEST_INTERVAL = 0.001, 0.5  # a reading must come well w
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings. ``meters`` is ("auto",) or some of ``flags.METERS``."""
+    """All settings. ``meters`` is ("auto",) or some of ``flags.METERS``; ``file`` is where some of them come from."""
 
     meters: tuple[str, ...]
     address: Address
@@ -48,6 +48,7 @@ class Config:
     pace: Pace
     log_level: str
     log_format: str
+    file: Path | None = field(default=None, compare=False)
 
 
 NEEDS_RESTART = {
@@ -94,6 +95,7 @@ def parse(argv: Sequence[str] | None) -> Config:
         ),
         log_level=given.log_level,
         log_format=given.log_format,
+        file=given.config_file,
     )
     _check_together(config)
     return config

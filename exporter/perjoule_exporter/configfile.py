@@ -14,6 +14,9 @@ from typing import Any
 from perjoule.errors import UsageError
 
 _NOT_IN_FILE = frozenset({"config.file", "help", "version"})
+SEE_HELP = " (see --help)"
+"""What a parser adds to what is wrong with a flag."""
+
 _MOST_BYTES = 1 << 16
 _MOST_TABLES = 8  # one within another; no setting has more than two
 
@@ -40,7 +43,8 @@ def _of_file(parser: argparse.ArgumentParser, path: Path) -> dict[str, Any]:
     try:
         return vars(parser.parse_args(list(_flags(_read(path), known))))
     except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+        said = str(error).removesuffix(SEE_HELP).replace("argument --", "")  # in a file it is a key, and no flag
+        raise UsageError(f"{path}: {said}") from error
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from perjoule import __version__
 from perjoule.errors import UsageError
 from perjoule_exporter.collector.groups import collector_names
+from perjoule_exporter.configfile import SEE_HELP
 from perjoule_exporter.intensity.flags import add_carbon_flags
 from perjoule_exporter.logs import FORMATS, LEVELS
 from perjoule_exporter.meters.estimate import IDLE_WATTS_PER_THREAD, MAX_WATTS_PER_THREAD
@@ -39,7 +40,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
-        raise UsageError(f"{message} (see --help)")
+        raise UsageError(f"{message}{SEE_HELP}")
 
 
 def parser() -> Parser:

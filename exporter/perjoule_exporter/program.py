@@ -7,10 +7,11 @@ and exit codes are the command line's.
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from perjoule_exporter.access import Protection
+from perjoule_exporter.changes import changes
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.collector import registry
 from perjoule_exporter.config import NEEDS_RESTART, Config
@@ -93,14 +94,14 @@ class Exporter:
             if getattr(config, name) != getattr(self.config, name):
                 _LOG.warning("%s has changed: that needs a restart, the old setting stays", flag)
         kept = {name: getattr(self.config, name) for name in NEEDS_RESTART}
-        self.config = Config(**{**{field.name: getattr(config, field.name) for field in fields(Config)}, **kept})
+        old, self.config = self.config, replace(config, **kept)
         self._sampler.rules = self._rules()
         self._follow_processes()
         start_logging(config.log_level, config.log_format)
         self._protection()  # its file says now, not at the next scrape, what is wrong with it
         if self._carbon.described() != before:
             _LOG.info("%s", self._carbon.described())
-        _LOG.info("settings read again")
+        _LOG.info("settings read again: %s", changes(old, self.config) or "no change")
 
     def close(self) -> None:
         """Stop listening and measuring."""

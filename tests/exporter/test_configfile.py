@@ -63,7 +63,7 @@ def test_flags_win(tmp_path: Path) -> None:
         ("zebra = 1", "zebra is no setting"),
         ("config.file = 'x'", "config.file is no setting"),
         ("help = true", "help is no setting"),
-        ("carbon.pue = 'much'", "invalid float value: 'much'"),
+        ("carbon.pue = 'much'", "exporter.toml: carbon.pue: invalid float value: 'much'$"),
         ("carbon.zone = 2024-01-01", "carbon.zone must be a text, a number, true or false"),
         ("carbon = 'FRA'", "carbon is no setting"),
         ("carbon.zone = ", "is no TOML"),
@@ -110,6 +110,9 @@ def test_sighup_reads_the_file_again(start_exporter: StartExporter, tmp_path: Pa
     factors = "carbon.zone = 'DEU'\ncarbon.pue = 1.5\nembodied = {kg = 164, years = 4}\n"
     written(tmp_path, f"meter = 'simulated'\n{factors}price = {{per-kwh = 0.25, currency = 'EUR'}}\n")
     reloaded(exporter, "settings read again")
+    assert (
+        "settings read again: carbon.zone FRA → DEU, carbon.pue 1 → 1.5, price.per-kwh none → 0.25," in exporter.text()
+    )
     scrape = exporter.scrape()
     assert scrape.value("grid_carbon_intensity_grams_per_kwh", zone="FRA") is None
     assert scrape.value("grid_carbon_intensity_grams_per_kwh", zone="DEU") is not None
@@ -125,7 +128,9 @@ def test_a_bad_file_keeps_the_old_settings(start_exporter: StartExporter, tmp_pa
     path = written(tmp_path, "meter = 'simulated'\ncarbon.zone = 'FRA'\n")
     exporter = start_exporter("--config.file", str(path)).ready()
     written(tmp_path, "carbon.zone = 'nowhere'\n")
-    reloaded(exporter, "the new settings are of no use, the old ones stay")
+    reloaded(
+        exporter, f"the new settings are of no use, the old ones stay: {path}: no carbon intensity for zone 'nowhere'"
+    )
     path.unlink()
     reloaded(exporter, "No such file")
     written(tmp_path, "meter = 'estimate'\ncarbon.zone = 'FRA'\n")
