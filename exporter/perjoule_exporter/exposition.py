@@ -91,7 +91,7 @@ def plain(registry: CollectorRegistry) -> bytes:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         lines.append(_plain_head(name, _PLAIN_TYPES[family.type], family.documentation))
         _write_samples(family, lines)
-    return "".join(lines).encode()
+    return "".join(lines).encode(errors="replace")  # a text that is none costs itself, not the scrape
 
 
 def openmetrics(registry: CollectorRegistry) -> bytes:
@@ -106,7 +106,7 @@ def openmetrics(registry: CollectorRegistry) -> bytes:
         lines.append(_openmetrics_head(family.name, family.type, family.documentation, family.unit))
         _write_samples(family, lines)
     lines.append("# EOF\n")
-    return "".join(lines).encode()
+    return "".join(lines).encode(errors="replace")  # a text that is none costs itself, not the scrape
 
 
 def _write_samples(family: Family, lines: list[str]) -> None:

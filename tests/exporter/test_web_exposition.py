@@ -1,7 +1,7 @@
 """Families to text: what prometheus_client writes, and the format that was asked for."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
@@ -127,3 +127,12 @@ def test_the_format_that_was_asked_for(accept: str, content_type: str) -> None:
     chosen = choose(accept)
     assert chosen.content_type == content_type
     assert chosen.encode is (openmetrics if "openmetrics" in content_type else plain)
+
+
+@pytest.mark.parametrize("write", [plain, openmetrics])
+def test_a_label_that_is_no_text_costs_no_scrape(write: Callable[[CollectorRegistry], bytes]) -> None:
+    """Half a character is replaced where it stands; all other series are there."""
+    family = GaugeMetricFamily("a", "b", labels=["c"])
+    family.add_metric(["\ud800"], 1)
+    family.add_metric(["d"], 2)
+    assert b'a{c="?"} 1.0\na{c="d"} 2.0\n' in write(registry(family))
