@@ -1,0 +1,147 @@
+"""One span as its server sees it: begun, ended, and what it cost, as far as that is known."""
+
+import asyncio
+import concurrent.futures
+from collections.abc import Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from perjoule.errors import UsageError
+from perjoule.spans.estimate import UNKNOWN, Energy, Quality, added, estimated, share_of
+from perjoule.spans.session import Awaited, Final, Session
+from perjoule.spans.wire import Kind, Request, checked_requests
+
+SETTLED_SECONDS = 0.25
+"""Two of the slowest counters' ticks, and the time that the exporter lets lines come in."""
+
+_INVALID = (Request("invalid", 1.0, "error"),)
+_CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
+
+
+class Span:
+    """Work that has begun. ``Spans.span`` makes it; end it by ``with``, ``async with`` or ``close``.
+
+    Left by an exception, its requests are ``error``; by a cancellation, ``cancelled``. It is used by one thread at a
+    time.
+    """
+
+    __slots__ = (
+        "_awaited",
+        "_clock_ns",
+        "_end_ns",
+        "_kinds",
+        "_numbers",
+        "_session",
+        "_start_ns",
+        "_watts",
+        "requests",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        kinds: Sequence[Kind],
+        clock_ns: Callable[[], int],
+        requests: tuple[Request, ...] = (),
+    ) -> None:
+        self._session = session
+        self._kinds = kinds
+        self._clock_ns = clock_ns
+        self._end_ns: int | None = None
+        self._watts: float | None = None
+        self._awaited: Awaited | None = None
+        self.requests = requests
+        self._start_ns = clock_ns()
+        self._numbers = [number for kind in kinds if (number := session.opened(kind, self._start_ns)) is not None]
+
+    def close(self, requests: Iterable[Request | tuple[Any, ...]] | None = None, *, reply: bool = False) -> Energy:
+        """End it now, and return what it is thought to have cost. Ending it again changes nothing.
+
+        Args:
+            requests: those that were in it, if they were not given at its begin, or ended otherwise.
+            reply: whether its settlement will be waited for.
+
+        Raises:
+            UsageError: a request is none (see ``checked_requests``); the span is ended as an error.
+        """
+        if self._end_ns is None:
+            try:
+                self.requests = self.requests if requests is None else checked_requests(requests)
+            except UsageError:
+                self._end(_INVALID, reply=False)
+                raise
+            self._end(self.requests, reply=reply)
+        return self.energy
+
+    @property
+    def energy(self) -> Energy:
+        """What it has cost: settled if that has come, else estimated up to now or its end, else unknown."""
+        final = self._final()
+        if final is not None:
+            return Energy(final.joules, Quality.SETTLED)
+        if self._end_ns is None:
+            return estimated(self._known_watts(), self._clock_ns() - self._start_ns)
+        return estimated(self._watts, self._end_ns - self._start_ns)
+
+    def energy_of(self, request: str) -> Energy:
+        """Return what one of its requests has cost in it; unknown for others' requests."""
+        final = self._final()
+        if final is not None and request in final.requests:
+            return Energy(final.requests[request], Quality.SETTLED)
+        share, energy = share_of(request, self.requests), self.energy
+        return UNKNOWN if share is None or energy.joules is None else energy._replace(joules=energy.joules * share)
+
+    def wait(self, timeout: float = SETTLED_SECONDS) -> Energy:
+        """Wait for its settlement, if it was ended with ``reply``, and return what is known then."""
+        if self._awaited is not None:
+            try:
+                self._awaited.future.result(timeout)
+            except concurrent.futures.TimeoutError:
+                self._session.forget(self._awaited)
+        return self.energy
+
+    async def settled(self, timeout: float = SETTLED_SECONDS) -> Energy:  # noqa: ASYNC109 (as of wait, not of a task)
+        """Do the same without blocking the event loop."""
+        if self._awaited is not None:
+            future = asyncio.wrap_future(self._awaited.future)
+            done, _ = await asyncio.wait([future], timeout=timeout)
+            if not done:
+                self._session.forget(self._awaited)
+        return self.energy
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._end_ns is None and kind is not None:
+            outcome = "cancelled" if issubclass(kind, _CANCELLED) else "error"
+            self.requests = tuple([request._replace(outcome=outcome) for request in self.requests])
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def _end(self, requests: tuple[Request, ...], *, reply: bool) -> None:
+        self._end_ns = self._clock_ns()
+        self._watts = self._known_watts()
+        if reply and len(self._numbers) == len(self._kinds):
+            self._awaited = Awaited(self._numbers)
+        self._session.closed(self._numbers, self._end_ns, requests, self._awaited)
+
+    def _known_watts(self) -> float | None:
+        """Return the watts on all of its devices together."""
+        if len(self._kinds) == 1:
+            return self._session.known_watts(self._kinds[0])
+        return added(estimated(self._session.known_watts(kind), 1_000_000_000) for kind in self._kinds).joules
+
+    def _final(self) -> Final | None:
+        if self._awaited is None or not self._awaited.future.done() or self._awaited.future.cancelled():
+            return None
+        return self._awaited.future.result()
