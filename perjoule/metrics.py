@@ -61,17 +61,20 @@ def _server(name: str, kind: Kind, labels: tuple[str, ...], text: str, buckets: 
 _CATALOGUE = (
     # The board's energy and power.
     _exporter("gpu_energy_joules_total", Kind.COUNTER, _GPU,
-              "Energy of the board (module: see gpu_info) since first seen, in joules; monotone over driver resets."),
+              "Energy of the board (or module) since first seen, in joules, monotone over driver resets;"
+              " gpu_info{method} says how it comes about."),
     _exporter("gpu_energy_timestamp_seconds", Kind.GAUGE, _GPU,
               "Unix time at which the energy counter last moved, so that (energy, time) pairs are exact."),
     _exporter("gpu_energy_integrated_joules_total", Kind.COUNTER, _GPU,
-              "The same energy as the integral of power samples, less gaps of over 1 s, to hold against the counter."),
+              "The same energy as the integral of power samples, to hold against the counter: compare increases, not"
+              " totals, for it starts later and leaves out gaps of over 1 s."),
     _exporter("gpu_energy_update_interval_seconds", Kind.GAUGE, _GPU,
               "Inferred interval between two updates of the energy counter; no finer than it is read."),
     _exporter("gpu_energy_resets_total", Kind.COUNTER, _GPU,
               "Times the driver's energy counter went backwards, or forwards by more than a board can draw."),
     _exporter("gpu_power_watts", Kind.GAUGE, _GPU,
-              "Power of the board now, in watts; without an instant field the driver's, perhaps a 1 s average."),
+              "Latest power reading, in watts: the instant field where there is one (a 25 ms mean on A100 and H100),"
+              " else the driver's average."),
     _exporter("gpu_power_average_watts", Kind.GAUGE, _GPU, "Power as the driver averages it (about 1 s), in watts."),
     _exporter("gpu_power_max_watts", Kind.GAUGE, _GPU,
               "Highest power of the last 15 s, in watts; instant power where the driver tells it."),
@@ -102,10 +105,12 @@ _CATALOGUE = (
               "1 if this group of families could be made for this scrape, 0 if the exporter has a fault there."),
     _exporter("gpu_process_energy_joules_total", Kind.COUNTER,
               (*_GPU, "kind", "command", "container", "pod_uid", "unit"),
-              "The board's energy by who used it, in joules; the rows of a board add up to gpu_energy_joules_total."),
+              "The board's energy by who used it, in joules: shares by SM utilisation, not measured; the rows of a"
+              " board add up to gpu_energy_joules_total."),
     # CPU packages.
     _exporter("cpu_energy_joules_total", Kind.COUNTER, _CPU,
-              "Energy of the CPU package or its memory since first seen, in joules; cpu_info says by which method."),
+              "Energy of the CPU package or its memory since first seen, in joules, measured or estimated:"
+              " cpu_info{method} says which. Its rate() is the power."),
     _exporter("cpu_energy_timestamp_seconds", Kind.GAUGE, _CPU,
               "Unix time of the reading behind the energy, so that (energy, time) pairs are exact."),
     _exporter("cpu_zone_energy_joules_total", Kind.COUNTER, _CPU,
@@ -115,9 +120,12 @@ _CATALOGUE = (
               "CO2e of the package's energy at the intensity and PUE of the time of use, in grams."),
     # Factors.
     _exporter("grid_carbon_intensity_grams_per_kwh", Kind.GAUGE, ("zone", "provider", "basis"),
-              "Carbon intensity of electricity in use, in gCO2e per kWh."),
+              "Carbon intensity of electricity in use, in gCO2e per kWh; provider static is a yearly average of the"
+              " table that Perjoule carries."),
     _exporter("grid_carbon_intensity_timestamp_seconds", Kind.GAUGE, ("zone", "provider", "basis"),
               "Unix time that the carbon intensity is of; for a past month's or year's average, the end of that."),
+    _exporter("grid_carbon_provider_up", Kind.GAUGE, ("provider",),
+              "1 if the live carbon provider answered with a usable value when last asked, else 0."),
     _exporter("datacenter_pue_ratio", Kind.GAUGE, (), "Power usage effectiveness applied to emissions."),
     _exporter("electricity_price_per_kwh", Kind.GAUGE, ("currency",),
               "What a kWh costs, as stated to the exporter, in the currency of its ISO 4217 code."),

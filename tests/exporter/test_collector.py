@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from perjoule.metrics import CATALOGUE, METHODS, Kind, Program
 from perjoule_exporter.collector import registry
 from perjoule_exporter.collector.groups import DEFAULT_GROUPS
-from perjoule_exporter.intensity import Carbon, CarbonSettings, Factors, Intensity
+from perjoule_exporter.intensity import Carbon, CarbonSettings, Factors, Intensity, ProviderState
 from perjoule_exporter.meters import THROTTLE_REASONS, Device, DeviceKind, Slice, Status
 from perjoule_exporter.price import Price
 from perjoule_exporter.processes.owner import IDLE, Owner
@@ -24,7 +24,10 @@ from perjoule_exporter.track import OUTCOMES, READ_BUCKETS
 from perjoule_exporter.view import DeviceView, Measured
 from tests.exporter.running import Scrape, StartExporter, request
 
-FACTORS = replace(Carbon(CarbonSettings(zone="FRA", pue=1.2)).factors(), price=Price(0.25, "EUR"))
+AVERAGE = Carbon(CarbonSettings(zone="FRA", pue=1.2)).factors()
+FACTORS = replace(
+    AVERAGE, price=Price(0.25, "EUR"), asked=ProviderState("electricitymaps", answered=False, failure="x")
+)
 STATUS = Status(700.0, 0.5, 2**30, 2**36, 41.0, MappingProxyType({"sm": 1.1e9}), frozenset())
 MEASURED = Measured(
     energy_joules=12.345678,
@@ -109,6 +112,14 @@ def test_the_intensity_in_force_is_one_series() -> None:
     assert found.value("grid_carbon_intensity_grams_per_kwh") == 400.0
     assert found.value("grid_carbon_intensity_grams_per_kwh", **labels) == 400.0
     assert found.value("grid_carbon_intensity_timestamp_seconds", **labels) == 1.8e9
+
+
+@pytest.mark.parametrize(("answered", "up"), [(True, 1), (False, 0), (None, None)])
+def test_a_provider_that_was_asked_has_its_state(*, answered: bool | None, up: int | None) -> None:
+    """1, 0, and nothing before it was asked; with the average alone there is none."""
+    found = scrape([], replace(FACTORS, asked=ProviderState("uk", answered=answered, failure=None)))
+    assert found.value("grid_carbon_provider_up", provider="uk") == up
+    assert scrape([], AVERAGE).value("grid_carbon_provider_up") is None
 
 
 def test_no_intensity_in_force_no_series() -> None:

@@ -12,7 +12,7 @@ import pytest
 from perjoule.carbon import static_intensity
 from perjoule.errors import IntensityError, UsageError
 from perjoule_exporter.clock import Clock
-from perjoule_exporter.intensity import Carbon, CarbonSettings, Intensity
+from perjoule_exporter.intensity import Carbon, CarbonSettings, Intensity, ProviderState
 from perjoule_exporter.intensity.providers.provider import Request
 from tests.exporter.carbon_server import Answer, Asked, FarEnd, far_end
 from tests.exporter.running import wait_until
@@ -217,12 +217,50 @@ def test_failing_and_back_are_said_once(
     assert grams_of(carbon) == 150.0
     failing = (
         "carbon intensity: the UK Carbon Intensity API answered with status 500; its last value serves until it is 2 h "
-        "old, then the zone's yearly average"
+        "old, then the yearly average of 2023"
     )
     assert [record.getMessage() for record in caplog.records] == [
         failing,
         "carbon intensity: the UK Carbon Intensity API answers again",
     ]
+
+
+def test_a_provider_that_never_answered_has_no_last_value(
+    network: Network, started: Callable[[CarbonSettings], Carbon], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says what counts meanwhile, and whoever looks at the factors sees that it was asked for in vain."""
+    network.body = IntensityError("cannot be reached: Connection refused")
+    carbon = started(UK)
+    wait_until(lambda: caplog.records, "it is said")
+    assert caplog.records[0].getMessage() == (
+        "carbon intensity: the UK Carbon Intensity API cannot be reached: Connection refused; it has given no value "
+        "yet: the yearly average of 2023 (237.589 g/kWh) counts meanwhile"
+    )
+    assert carbon.factors().asked == ProviderState(
+        "uk", answered=False, failure="cannot be reached: Connection refused"
+    )
+    network.body = half_hour(150.0)
+    poll(carbon)
+    assert carbon.factors().asked == ProviderState("uk", answered=True, failure=None)
+
+
+def test_a_value_that_is_too_old_is_not_said_to_serve(
+    network: Network, hands: Hands, started: Callable[[CarbonSettings], Carbon], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A first failure after a long pause: the average counts, and not the last value."""
+    carbon = started(UK)
+    wait_until(lambda: grams_of(carbon) == 200.0, "the first answer counts")
+    hands.go(3 * HOUR)
+    network.body = IntensityError("does not answer in time")
+    poll(carbon)
+    assert caplog.text.rstrip().endswith("its last value is too old: the yearly average of 2023 (237.589 g/kWh) counts "
+                                         "meanwhile")  # fmt: skip
+
+
+def test_nobody_is_asked_by_static_settings(started: Callable[[CarbonSettings], Carbon]) -> None:
+    """No provider, nothing to say of it; neither before the first question of a live one."""
+    assert started(CarbonSettings(zone="FRA")).factors().asked is None
+    assert Carbon(UK).factors().asked is None
 
 
 def test_a_second_row_of_failures_is_said_again(
@@ -416,10 +454,10 @@ def test_no_average_takes_over_from_a_marginal_value(
     wait_until(lambda: grams_of(carbon) is not None, "the first answer counts")
     hands.go(2 * HOUR)
     assert carbon.grams_per_joule() is not None
-    hands.go(1)
-    assert (carbon.current(), carbon.grams_per_joule()) == (None, None)
     end.answer = Answer(500)
     poll(carbon)
+    hands.go(1)
+    assert (carbon.current(), carbon.grams_per_joule()) == (None, None)
     assert "serves until it is 2 h old, then emissions pause" in caplog.text
     carbon.close()
 

@@ -18,6 +18,8 @@ def families(now: Snapshot) -> Iterator[Family]:
         labels = {"zone": intensity.zone, "provider": intensity.provider, "basis": str(intensity.basis)}
         yield family("grid_carbon_intensity_grams_per_kwh", [(labels, intensity.grams_per_kwh)])
         yield family("grid_carbon_intensity_timestamp_seconds", [(labels, intensity.valid_at)])
+    if factors.asked is not None and factors.asked.answered is not None:
+        yield family("grid_carbon_provider_up", [({"provider": factors.asked.provider}, factors.asked.answered)])
     yield family("datacenter_pue_ratio", [({}, factors.pue)])
     if price is not None:
         yield family("electricity_price_per_kwh", [({"currency": price.currency}, price.per_kwh)])

@@ -7,7 +7,7 @@ restart may go on from).
 """
 
 from perjoule_exporter.intensity.carbon import Carbon
-from perjoule_exporter.intensity.factors import Factors
+from perjoule_exporter.intensity.factors import Factors, ProviderState
 from perjoule_exporter.intensity.flags import add_carbon_flags, carbon_settings
 from perjoule_exporter.intensity.settings import PROVIDER_NAMES, CarbonSettings
 from perjoule_exporter.intensity.value import Intensity
@@ -18,6 +18,7 @@ __all__ = [
     "CarbonSettings",
     "Factors",
     "Intensity",
+    "ProviderState",
     "add_carbon_flags",
     "carbon_settings",
 ]

@@ -15,7 +15,7 @@ from perjoule.errors import IntensityError, UsageError
 from perjoule_exporter.clock import Clock, Moment
 from perjoule_exporter.intensity.ask import Asker, Fetch
 from perjoule_exporter.intensity.cache import CacheFile, check_cache
-from perjoule_exporter.intensity.factors import Factors
+from perjoule_exporter.intensity.factors import Factors, ProviderState
 from perjoule_exporter.intensity.fetch import Http
 from perjoule_exporter.intensity.force import Held, fallback_for, in_force, until_next
 from perjoule_exporter.intensity.poll import Poller
@@ -92,8 +92,9 @@ class Carbon:
 
     def factors(self) -> Factors:
         """Return what is in force now, as one picture."""
-        state = self._state
-        return Factors(state.in_force(self._clock.now()), state.static, state.settings.pue)
+        state, poller = self._state, self._poller
+        asked = None if poller is None else ProviderState(state.settings.provider, *poller.outcome)
+        return Factors(state.in_force(self._clock.now()), state.static, state.settings.pue, asked=asked)
 
     def described(self) -> str:
         """Return one line on what the settings mean, for the log at the start."""
@@ -185,7 +186,8 @@ class Carbon:
             lambda found: self._accept(poller, found, cache),
             source.interval_seconds,
             self._random,
-            (source.provider.title, _meanwhile(self._state)),
+            source.provider.title,
+            lambda: _meanwhile(self._state, self._clock.now()),
         )
         self._poller = poller
         poller.start(until_next(self._state.live, now, source.interval_seconds, source.max_age_seconds))
@@ -221,7 +223,14 @@ def _same_source(old: Source | None, new: Source | None) -> bool:
     return old is not None and new is not None and asked(old) == asked(new)
 
 
-def _meanwhile(state: _State) -> str:
-    age = 0.0 if state.source is None else state.source.max_age_seconds
-    then = "emissions pause" if state.fallback is None else "the zone's yearly average"
-    return f"its last value serves until it is {span(age)} old, then {then}"
+def _meanwhile(state: _State, now: Moment) -> str:
+    """Return what counts while the provider fails, for the log."""
+    static = state.static
+    average = None if state.fallback is None or static is None else f"the yearly average of {static.year}"
+    if state.source is not None and state.live is not None and state.in_force(now) is state.live.intensity:
+        then = average or "emissions pause"
+        return f"its last value serves until it is {span(state.source.max_age_seconds)} old, then {then}"
+    why = "it has given no value yet" if state.live is None else "its last value is too old"
+    if average is None or static is None:
+        return f"{why}: emissions pause until it gives one"
+    return f"{why}: {average} ({static.grams_per_kwh:g} g/kWh) counts meanwhile"

@@ -48,15 +48,17 @@ class Poller:
         accept: Callable[[Intensity], None],
         interval_seconds: float,
         random: Callable[[], float],
-        told: tuple[str, str],
+        name: str,
+        meanwhile: Callable[[], str],
     ) -> None:
-        """``told`` is who is asked, and what serves while it fails; both for the log."""
+        """``name`` is who is asked, and ``meanwhile`` what counts while it fails; both for the log."""
         self._ask = ask
         self._accept = accept
         self._interval = interval_seconds
         self._random = random
-        self._name, self._meanwhile = told
+        self._name, self._meanwhile = name, meanwhile
         self._failures = 0
+        self.outcome: tuple[bool | None, str | None] = None, None  # whether it answered, and what was wrong
         self._stop = threading.Event()
 
     def start(self, first_delay_seconds: float) -> None:
@@ -84,13 +86,15 @@ class Poller:
         if self._failures and not self.closed:
             _LOG.info("carbon intensity: %s answers again", self._name)
         self._failures = 0
+        self.outcome = True, None
         self._accept(found)
         return delay_after_success(self._interval, self._random())
 
     def _failed(self, why: str, retry_after_seconds: float | None) -> float:
         self._failures += 1
+        self.outcome = False, why
         if self._failures == 1 and not self.closed:
-            _LOG.warning("carbon intensity: %s %s; %s", self._name, why, self._meanwhile)
+            _LOG.warning("carbon intensity: %s %s; %s", self._name, why, self._meanwhile())
         else:
             _LOG.debug("carbon intensity: %s %s (%d times)", self._name, why, self._failures)
         return delay_after_failure(self._failures, retry_after_seconds, self._interval, self._random())
