@@ -1,0 +1,386 @@
+"""perjoule.spans as a server uses it, with the exporter's real socket at the other end, or none."""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from perjoule.errors import UsageError
+from perjoule.spans import MORE, UNKNOWN, Quality, Request, Spans, added
+from perjoule_exporter.ledger import Owner, Share
+from perjoule_exporter.spans import Announced, Charged, Closed, KnownWatts, SpanServer, start_spans
+from tests.exporter.running import wait_until
+from tests.exporter.span_books import GPU, SUMMARY, LedgerBook, WrittenBook
+
+RETRY = (0.01, 0.05)
+Connect = Callable[..., Spans]
+
+
+def started(book: WrittenBook, path: Path) -> SpanServer:
+    made = start_spans(book, path)
+    assert made is not None
+    return made
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spans.sock"
+
+
+@pytest.fixture
+def book() -> WrittenBook:
+    return WrittenBook()
+
+
+@pytest.fixture
+def served(book: WrittenBook, path: Path) -> Iterator[SpanServer]:
+    made = started(book, path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make(path: Path) -> Iterator[Connect]:
+    made: list[Spans] = []
+
+    def make(**settings: object) -> Spans:
+        spans = Spans("test/1", socket=path, retry_seconds=RETRY, **settings)  # type: ignore[arg-type]
+        made.append(spans)
+        return spans
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def spans(served: SpanServer, make: Connect) -> Spans:
+    assert served.alive
+    made = make()
+    wait_until(lambda: made.stats.connected, "the client is connected")
+    return made
+
+
+def test_two_lines_are_enough(book: WrittenBook, spans: Spans) -> None:
+    """A batch in a with block is one span with its requests; its estimate is there at once, also for each request."""
+    with spans.span(*SUMMARY, requests=[("a", 300), ("b", 100, MORE)]) as span:
+        time.sleep(0.01)
+    (opened,) = wait_until(book.opened, "it is opened")
+    (closed,) = wait_until(book.closed, "it is closed")
+    assert (opened.device, opened.kind) == (GPU, SUMMARY)
+    assert closed.shares == (Share("a", 300, "ok"), Share("b", 100, MORE))
+    joules, quality = span.energy
+    assert quality is Quality.ESTIMATED
+    assert joules == pytest.approx(200.0 * (closed.end - opened.start), rel=1e-6)
+    assert span.energy_of("a").joules == pytest.approx(0.75 * (joules or 0))
+    assert span.energy_of("stranger") == UNKNOWN
+
+
+def test_owners_are_announced_before_any_work(book: WrittenBook, served: SpanServer, make: Connect) -> None:
+    """Those that were given and those that come later, so that their series exist at 0."""
+    spans = make(owners=[("summarization", "bart")])
+    spans.announce([("fill-mask", "bert"), ("summarization", "bart")])
+
+    def owners() -> set[Owner]:
+        return {owner for _, each in list(book.told) if isinstance(each, Announced) for owner in each.owners}
+
+    expected = {Owner("summarization", "bart"), Owner("fill-mask", "bert")}
+    wait_until(lambda: owners() == expected, "both are known")
+    assert served.clients == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(ValueError, "error"), (asyncio.CancelledError, "cancelled"), (KeyboardInterrupt, "cancelled")],
+)
+def test_a_block_left_by_an_exception_says_so(
+    book: WrittenBook, spans: Spans, error: type[BaseException], outcome: str
+) -> None:
+    """Its requests are errors, or cancelled; the exception goes on, and what was closed before stays as it was."""
+    with pytest.raises(error), spans.span(*SUMMARY, requests=[("a",)]):
+        raise error
+    with contextlib.suppress(error), spans.span(*SUMMARY) as span:
+        span.close([("b", 1, "expired")])
+        raise error
+    wait_until(lambda: len(book.closed()) == 2, "both are closed")
+    assert [each.shares[0].outcome for each in book.closed()] == [outcome, "expired"]
+
+
+def test_an_async_block_is_the_same(book: WrittenBook, spans: Spans) -> None:
+    """The same in a coroutine: ended by itself, cancelled when its task is."""
+
+    async def work(seconds: float) -> None:
+        async with spans.span(*SUMMARY, requests=[("a",)]):
+            await asyncio.sleep(seconds)
+
+    async def both() -> None:
+        await work(0.001)
+        task = asyncio.create_task(work(60))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(both())
+    wait_until(lambda: len(book.closed()) == 2, "both are closed")
+    assert [each.shares[0].outcome for each in book.closed()] == ["ok", "cancelled"]
+
+
+def test_phases_are_closed_one_by_one_and_their_sum_is_the_requests(book: WrittenBook, spans: Spans) -> None:
+    """Prefill and decode are two spans; a request's energy is their sum, unknown while one of them is."""
+    prefill = spans.span("summarization", "bart", "prefill")
+    prefill.close([Request("a", 10, MORE)])
+    decode = spans.span(*SUMMARY)
+    decode.close([Request("a", 5), Request("b", 5)])
+    assert decode.close([("c",)]) == decode.energy
+    assert added([prefill.energy_of("a"), decode.energy_of("a")]) == UNKNOWN
+    other = spans.span(*SUMMARY)
+    other.close([Request("a")])
+    both = added([decode.energy_of("a"), other.energy_of("a")])
+    assert both.quality is Quality.ESTIMATED
+    wait_until(lambda: len(book.closed()) == 3, "all are closed")
+    assert [len(each.shares) for each in book.closed()] == [1, 2, 1]
+
+
+def test_tensor_parallel_is_a_span_on_each_device(book: WrittenBook, served: SpanServer, make: Connect) -> None:
+    """Several devices are several spans of the same time, and the estimate is of all of them together."""
+    book.shared = tuple(Charged(name, "gpu", "counter") for name in ("GPU-1", "GPU-2"))
+    book.known = tuple(KnownWatts(name, SUMMARY, watts) for name, watts in (("GPU-1", 300.0), ("GPU-2", 100.0)))
+    now = time.monotonic_ns()
+    ticks = iter([now - 500_000_000, now])
+    spans = make(device=["GPU-1", "GPU-2"], clock_ns=lambda: next(ticks))
+    wait_until(lambda: spans.stats.connected, "the client is connected")
+    span = spans.span(*SUMMARY)
+    assert span.close([("a",)]) == (200.0, Quality.ESTIMATED)
+    wait_until(lambda: len(book.closed()) == 2, "both are closed")
+    assert {each.device: each.end for each in book.closed()} == {"GPU-1": now / 1e9, "GPU-2": now / 1e9}
+    assert (spans.stats.sent, served.clients) == (2, 1)
+
+
+def test_a_settlement_is_waited_for_when_asked(path: Path, make: Connect) -> None:
+    """With reply the settled joules replace the estimate, of two phases too; without a tick the wait ends by itself."""
+    book = LedgerBook()
+    served = started(book, path)
+    spans = make()
+    wait_until(lambda: spans.stats.connected, "the client is connected")
+    stop = threading.Event()
+
+    def energy() -> None:
+        while not stop.wait(0.02):
+            book.tick(200.0)
+
+    meter = threading.Thread(target=energy)
+    meter.start()
+    try:
+        with spans.span(*SUMMARY) as span:
+            time.sleep(0.03)
+            span.close([("a", 3), ("b", 1)], reply=True)
+        settled = span.wait(10)
+
+        async def later() -> float | None:
+            async with spans.span(*SUMMARY) as second:
+                await asyncio.sleep(0.03)
+                second.close([("a", 3)], reply=True)
+            return (await second.settled(10)).joules
+
+        again = asyncio.run(later())
+    finally:
+        stop.set()
+        meter.join()
+    assert settled.quality is Quality.SETTLED
+    assert span.energy_of("a").joules == pytest.approx(0.75 * (settled.joules or 0))
+    charged = book.snapshot().charged[Owner("summarization", "bart")].outcomes["ok"]
+    assert (settled.joules or 0) + (again or 0) == pytest.approx(charged.microjoules / 1e6)
+    silent = spans.span(*SUMMARY)
+    silent.close([("a",)], reply=True)
+    assert silent.wait(0.05).quality is not Quality.SETTLED
+    served.close()
+
+
+def test_a_settlement_that_cannot_come_is_not_waited_for(served: SpanServer, spans: Spans) -> None:
+    """When the exporter goes, whoever waits goes on at once, without figures."""
+    span = spans.span(*SUMMARY)
+    span.close([("a",)], reply=True)
+    threading.Timer(0.05, served.close).start()
+    start = time.monotonic()
+    assert span.wait(30).quality is not Quality.SETTLED
+    assert time.monotonic() - start < 10
+
+
+def test_without_an_exporter_everything_works_and_energy_is_unknown(make: Connect) -> None:
+    """Spans are dropped and counted, nothing raises, nothing waits, and no figure is made up."""
+    spans = make()
+    start = time.monotonic()
+    for _ in range(1000):
+        with spans.span(*SUMMARY, requests=[("a",)]) as span:
+            pass
+        assert span.energy == UNKNOWN
+    assert time.monotonic() - start < 5
+    wait_until(lambda: spans.stats.dropped == 1000, "all are counted")
+    assert (spans.stats.sent, spans.stats.connected, spans.device) == (0, False, None)
+
+
+def test_it_finds_the_exporter_again(book: WrittenBook, path: Path, make: Connect) -> None:
+    """Exporter restarted under load: the server works on, energy is unknown for the gap, and comes back."""
+    first = started(book, path)
+    spans = make(owners=[("summarization", "bart")])
+    wait_until(lambda: spans.stats.connected, "the client is connected")
+    across = spans.span(*SUMMARY)
+    wait_until(book.opened, "its begin was told")
+    first.close()
+    wait_until(lambda: not spans.stats.connected, "the loss is seen")
+    with spans.span(*SUMMARY) as gap:
+        pass
+    assert gap.energy == UNKNOWN
+    assert across.close([("a",)]) == UNKNOWN
+    wait_until(lambda: spans.stats.dropped == 2, "both are counted")
+    again = WrittenBook()
+    second = started(again, path)
+    wait_until(lambda: spans.stats.connected, "it is connected again")
+    with spans.span(*SUMMARY, requests=[("b",)]) as span:
+        pass
+    wait_until(again.closed, "spans are told again")
+    assert [each.shares[0].request for each in again.closed()] == ["b"]
+    assert span.energy.quality is Quality.ESTIMATED
+    assert [each for _, each in again.told if isinstance(each, Announced)]
+    assert spans.stats.refused == 0
+    second.close()
+
+
+def test_an_exporter_that_hangs_costs_dropped_spans_and_nothing_else(path: Path, make: Connect) -> None:
+    """It greets and then reads no more: the queue fills up to its bound, what is more is dropped and counted."""
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.ExitStack() as stack:
+        listening.bind(str(path))
+        listening.listen()
+        spans = make(queue=500, device=GPU)
+        hung, _ = listening.accept()
+        stack.enter_context(hung)
+        hung.recv(4096)
+        hung.sendall(json.dumps({"hello": 1, "devices": [], "watts": []}).encode() + b"\n")
+        wait_until(lambda: spans.stats.connected, "it is greeted")
+
+        def overflows() -> bool:
+            start = time.monotonic()
+            for _ in range(100):
+                spans.span(*SUMMARY).close([("a",)])
+            assert time.monotonic() - start < 2
+            return spans.stats.dropped > 100
+
+        wait_until(overflows, "spans are dropped")
+        # Ends of spans whose begin is in the queue always find room: one for each.
+        assert len(spans._session._link._queue) <= 1000  # type: ignore[union-attr]
+
+
+def test_a_full_queue_drops_whole_spans(book: WrittenBook, served: SpanServer, make: Connect) -> None:
+    """Whatever overflows, each begin that is told is followed by its end, and each span is told or counted."""
+    spans = make(queue=10)
+    wait_until(lambda: spans.stats.connected, "the client is connected")
+    for _ in range(2000):
+        spans.span(*SUMMARY).close()
+    wait_until(lambda: sum(spans.stats[:2]) == 2000, "each is told or counted")
+    assert spans.stats.dropped > 0
+    wait_until(lambda: len(book.closed()) == spans.stats.sent, "each that began is ended")
+    assert len(book.opened()) == spans.stats.sent
+    assert served.clients == 1
+
+
+def test_nonsense_at_the_other_end_is_left_and_tried_again(path: Path, make: Connect) -> None:
+    """Something else listens there and answers garbage, or hangs up: the client backs off and goes on trying."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        spans = make()
+        for answer in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"", b'{"hello":1}\n'):
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(answer)
+                if answer:
+                    connection.recv(4096)
+        assert not spans.stats.connected
+        with spans.span(*SUMMARY) as span:
+            pass
+        assert span.energy == UNKNOWN
+
+
+def test_many_threads_share_one_client(book: WrittenBook, spans: Spans) -> None:
+    """Spans of eight threads all arrive, each with its own number and its own end."""
+
+    def work(name: int) -> None:
+        for index in range(200):
+            with spans.span(*SUMMARY, requests=[(f"{name}-{index}",)]):
+                pass
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: len(book.closed()) == 1600, "all are closed")
+    assert len({each.number for each in book.opened()}) == 1600
+    assert len({each.shares[0].request for each in book.closed()}) == 1600
+
+
+_FORKS = """
+import os, sys
+from perjoule.spans import Spans
+spans = Spans("parent", device=sys.argv[2], socket=sys.argv[1], retry_seconds=(0.01, 0.05))
+while not spans.stats.connected:
+    pass
+before = spans.span("summarization", "bart", "decode")
+child = os.fork()
+if child == 0:
+    before.close([("from-child",)])
+    with spans.span("summarization", "bart", "decode", requests=[("child",)]):
+        while not spans.stats.connected:
+            pass
+    spans.close()
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+before.close([("parent",)])
+spans.close()
+"""
+
+
+def test_after_a_fork_the_child_has_a_connection_of_its_own(book: WrittenBook, served: SpanServer) -> None:
+    """As with gunicorn's preloading: two clients, whose spans do not mix; the parent's span is the parent's to end."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", _FORKS, served.path, GPU], env=environment, check=True, timeout=60)
+    wait_until(lambda: len(book.gone) == 2, "both have left")
+    ends = {each.shares[0].request: client for client, each in book.told if isinstance(each, Closed)}
+    assert ends.keys() == {"parent", "child"}
+    assert ends["parent"] != ends["child"]
+
+
+def test_a_mistake_in_a_call_is_told_and_ends_the_span(book: WrittenBook, spans: Spans) -> None:
+    """Invalid names and requests are a UsageError at the call; a span that was open is ended, as an error."""
+    for names in (("", "bart"), ("summarization", "b\nart"), ("summarization", "bart", "\ud800")):
+        with pytest.raises(UsageError):
+            spans.span(*names)
+    with pytest.raises(UsageError):
+        spans.span(*SUMMARY, requests=[("a", -1)])
+    with pytest.raises(UsageError):
+        spans.span(*SUMMARY, device=[])
+    with pytest.raises(UsageError), spans.span(*SUMMARY) as span:
+        span.close([("a", 1, "fine")])
+    (closed,) = wait_until(book.closed, "it is closed")
+    assert closed.shares == (Share("invalid", 1.0, "error"),)
+    assert len(book.opened()) == 1
+
+
+def test_the_last_spans_are_told_before_the_end(book: WrittenBook, spans: Spans) -> None:
+    """Close flushes: what ended just before is told, and afterwards spans are only counted."""
+    with spans.span(*SUMMARY, requests=[("last",)]):
+        pass
+    spans.close()
+    wait_until(book.closed, "the last is told")
+    with spans.span(*SUMMARY):
+        pass
+    assert spans.stats.dropped == 1
