@@ -16,6 +16,7 @@ from perjoule_exporter.config import Config
 from perjoule_exporter.flags import AUTO
 from perjoule_exporter.meters import Meter
 from perjoule_exporter.meters.estimate import EstimateMeter
+from perjoule_exporter.meters.presence import amd_gpu_present
 from perjoule_exporter.meters.rapl import RaplMeter
 from perjoule_exporter.meters.replay import ReplayMeter
 from perjoule_exporter.meters.simulated import DEFAULT, NodeLoad, SimulatedMeter, TruthFile, load_script
@@ -39,21 +40,35 @@ def open_meters(config: Config, clock: Clock) -> tuple[Meter, ...]:
     if {"rapl", "estimate"} <= set(config.meters):
         raise UsageError("--meter rapl and --meter estimate are both of the CPU packages: name one of them")
     if config.meters != (AUTO,):
-        return tuple(_opened(name, config, clock) for name in config.meters)
+        return tuple(_named(name, config, clock) for name in config.meters)
     found: list[Meter] = []
-    missing: list[NoMeterError] = []
+    missing: dict[str, NoMeterError] = {}
     for name in _HARDWARE:
         try:
             found.append(_opened(name, config, clock))
         except NoMeterError as error:
-            missing.append(error)
+            missing[name] = error
+    _tell(missing, config, logging.DEBUG if found else logging.INFO)
     if found:
-        for why in missing:  # what is not there may well be so, what may not be read can be changed
-            _LOG.log(logging.WARNING if isinstance(why.__cause__, PermissionError) else logging.DEBUG, "%s", why)
         return tuple(found)
-    reasons = "; ".join(map(str, missing))
-    _LOG.warning("%s; CPU energy is estimated from utilisation instead (method=estimated)", reasons)
+    _LOG.warning("no hardware meter here: CPU energy is an ESTIMATE from utilisation")
     return (_opened("estimate", config, clock),)
+
+
+def _named(name: str, config: Config, clock: Clock) -> Meter:
+    try:
+        return _opened(name, config, clock)
+    except NoMeterError as error:
+        raise NoMeterError(f"{error} (named by --meter {name}: leave it out, or use --meter auto)") from error
+
+
+def _tell(missing: Mapping[str, NoMeterError], config: Config, level: int) -> None:
+    """Log why meters are not there. What is not there may well be so; what may not be read can be changed."""
+    for name, why in missing.items():
+        at = logging.WARNING if isinstance(why.__cause__, PermissionError) else level
+        if name == "amd" and not amd_gpu_present(config.sysfs):
+            at = logging.DEBUG  # its library may be missing too, and nobody has to bring it
+        _LOG.log(at, "%s", why)
 
 
 def _opened(name: str, config: Config, clock: Clock) -> Meter:

@@ -380,7 +380,8 @@ def test_without_the_library_one_line_and_exit_code_1(start_exporter: StartExpor
     """The package prints and then raises a KeyError: only our one line is seen."""
     assert ended_with(start_exporter, tmp_path) == (
         "gpu-energy-exporter: no AMD driver: libamd_smi.so was not found; "
-        "install ROCm's amd-smi-lib, or name its folder in ROCM_PATH\n"
+        "install ROCm's amd-smi-lib, or name its folder in ROCM_PATH "
+        "(named by --meter amd: leave it out, or use --meter auto)\n"
     )
 
 
@@ -399,7 +400,10 @@ def test_without_the_package_the_extra_is_named(start_exporter: StartExporter, t
     (tmp_path / "amdsmi.py").write_text("raise ModuleNotFoundError(\"No module named 'amdsmi'\", name='amdsmi')\n")
     exporter = start_exporter("--meter", "amd", environment={"PYTHONPATH": str(tmp_path)})
     assert exporter.ended() == 1
-    assert exporter.text() == "gpu-energy-exporter: no amdsmi: pip install 'perjoule[amd]'\n"
+    assert exporter.text() == (
+        "gpu-energy-exporter: no amdsmi: pip install 'perjoule[amd]' "
+        "(named by --meter amd: leave it out, or use --meter auto)\n"
+    )
 
 
 def energy_pair(exporter: RunningExporter, uuid: str) -> tuple[float, float]:

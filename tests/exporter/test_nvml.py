@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from perjoule_exporter.meters.presence import amd_gpu_present
 from tests.exporter.driver import (
     GPU_IS_LOST,
     LIB_RM_VERSION_MISMATCH,
@@ -251,22 +252,54 @@ def test_a_hanging_driver_does_not_keep_the_program(start_exporter: StartExporte
 
 
 def test_without_a_driver_one_line_and_exit_code_1(start_exporter: StartExporter) -> None:
-    """``--meter nvml`` on a machine without a driver says what is missing."""
+    """``--meter nvml`` on a machine without a driver says what is missing, and what else there is."""
     exporter = start_exporter("--meter", "nvml")
     assert exporter.ended() == 1
-    assert exporter.text() == "gpu-energy-exporter: no NVIDIA driver: libnvidia-ml.so.1 was not found\n"
+    assert exporter.text() == (
+        "gpu-energy-exporter: no NVIDIA driver: libnvidia-ml.so.1 was not found "
+        "(named by --meter nvml: leave it out, or use --meter auto)\n"
+    )
 
 
 def test_without_a_driver_auto_estimates_and_says_so(start_exporter: StartExporter, tmp_path: Path) -> None:
-    """``--meter auto`` falls to the estimate with a warning, and every CPU series says that it is one."""
+    """``--meter auto`` falls to the estimate with one short warning and the reasons beside it; every series says so."""
     exporter = start_exporter("--path.sysfs", str(tmp_path)).ready()  # without RAPL
-    fallen = [line for line in exporter.text().splitlines() if "level=warning" in line]
-    assert len(fallen) == 1
-    assert "libnvidia-ml.so.1 was not found; " in fallen[0]
-    assert "; CPU energy is estimated" in fallen[0]
+    lines = exporter.text().splitlines()
+    (fallen,) = [line for line in lines if "level=warning" in line]
+    assert "no hardware meter here: CPU energy is an ESTIMATE from utilisation" in fallen
+    assert [sum(why in line for line in lines) for why in ("libnvidia-ml.so.1 was not found", "no RAPL", "amd")] == [
+        1, 1, 0,
+    ]  # fmt: skip
     scrape = exporter.scrape()
     assert scrape.value("cpu_info", package="0", zone="package", method="estimated") == 1
     assert not {name for name in scrape.names() if name.startswith("gpu_") and not name.startswith("gpu_exporter_")}
+
+
+def test_amds_library_is_missed_only_where_there_is_an_amd_gpu(start_exporter: StartExporter, tmp_path: Path) -> None:
+    """A card of that vendor, and no amdsmi: then the pip line is worth a line."""
+    (tmp_path / "amdsmi.py").write_text("raise ModuleNotFoundError(\"No module named 'amdsmi'\", name='amdsmi')\n")
+    card = tmp_path / "sys/class/drm/card1/device"
+    card.mkdir(parents=True)
+    (card / "vendor").write_text("0x1002\n")
+    flags = ("--path.sysfs", str(tmp_path / "sys"))
+    exporter = start_exporter(*flags, environment={"PYTHONPATH": str(tmp_path)}).ready()
+    assert "no amdsmi: pip install 'perjoule[amd]'" in exporter.text()
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kfd", "there"),
+    [(b"0x1002\n", False, True), (b"0x8086\n", False, False), (b"\xff", False, False), (None, False, False),
+     (None, True, True)],
+)  # fmt: skip
+def test_whether_there_is_an_amd_gpu(tmp_path: Path, vendor: bytes | None, *, kfd: bool, there: bool) -> None:
+    """By what the kernel says of graphics cards, or by the device of the compute driver."""
+    card = tmp_path / "class/drm/card0/device"
+    card.mkdir(parents=True)
+    if vendor is not None:
+        (card / "vendor").write_bytes(vendor)
+    if kfd:
+        (tmp_path / "kfd").touch()
+    assert amd_gpu_present(tmp_path, tmp_path / "kfd") is there
 
 
 def test_auto_takes_the_gpus_of_a_driver(start_exporter: StartExporter, driver: FakeDriver, tmp_path: Path) -> None:
