@@ -23,15 +23,18 @@ PROGRAM = "gpu-energy-exporter"
 AUTO = "auto"
 METERS = ("nvml", "amd", "rapl", "estimate", "simulated", "replay")
 
-_EXAMPLES = """examples:
-  gpu-energy-exporter                                        what this machine has, on 127.0.0.1:10101
-  gpu-energy-exporter --carbon.zone FRA --carbon.pue 1.2     with emissions
-  gpu-energy-exporter --carbon.zone GBR --carbon.provider uk with the intensity of each half hour
-  gpu-energy-exporter --meter nvml --meter rapl              GPUs, and the CPUs' own counters beside them
-  gpu-energy-exporter --meter nvml --meter estimate          GPUs, and an estimate of the CPUs beside them
-  gpu-energy-exporter --state.file /var/lib/perjoule/state   counters go on after a restart
-  gpu-energy-exporter --config.file exporter.toml            the same settings from a file, read again on SIGHUP
-  gpu-energy-exporter --meter simulated --web.listen-address :10101
+_EPILOG = """examples:
+  gpu-energy-exporter                                                what this machine has, on 127.0.0.1:10101
+  gpu-energy-exporter --carbon.zone FRA --carbon.pue 1.2             with emissions
+  gpu-energy-exporter --carbon.zone GBR --carbon.provider uk         with the intensity of each half hour
+  gpu-energy-exporter --meter nvml --meter rapl                      GPUs, and the CPUs' own counters beside them
+  gpu-energy-exporter --meter nvml --meter estimate                  GPUs, and an estimate of the CPUs beside them
+  gpu-energy-exporter --state.file /var/lib/perjoule/counters.json   counters go on after a restart
+  gpu-energy-exporter --config.file exporter.toml                    settings from a file, read again on SIGHUP
+  gpu-energy-exporter --meter simulated --web.listen-address :10101  a GPU that does not exist, on every interface
+
+exit codes: 0 ended by SIGTERM or SIGINT, 1 failed, 2 a setting that cannot be honoured
+documentation: exporter/README.md and docs/ of Perjoule's source; docs/operations.md for running it as a service
 """
 
 
@@ -48,7 +51,8 @@ def parser() -> Parser:
     made = Parser(
         prog=PROGRAM,
         description="Reads the joules of every GPU (and CPU) of this machine and publishes them for Prometheus.",
-        epilog=_EXAMPLES,
+        epilog=_EPILOG,
+        usage="%(prog)s [flags]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

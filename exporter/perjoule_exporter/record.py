@@ -36,9 +36,16 @@ PROGRAM = "python -m perjoule_exporter.record"
 _SHORTEST_INTERVAL_SECONDS = 0.001
 _HANG_SECONDS = 0.5  # what the end waits for a reading that is under way
 
-_EXAMPLES = """examples:
+_EPILOG = """flags of gpu-energy-exporter that count here too, and mean the same:
+  --meter NAME (repeatable), --path.sysfs DIR, --estimate.idle-watts W, --estimate.max-watts W,
+  --simulated.script FILE, --simulated.truth FILE, --replay.file TRACE, --replay.speed FACTOR, --replay.loop,
+  --config.file FILE, --log.level LEVEL, --log.format FORMAT
+
+examples:
   python -m perjoule_exporter.record --meter nvml --interval 5ms --duration 30s --output h100.jsonl.gz
   gpu-energy-exporter --meter replay --replay.file h100.jsonl.gz
+
+exit codes: 0 recorded, 1 failed, 2 a setting that cannot be honoured
 """
 
 
@@ -72,17 +79,17 @@ def parse(argv: Sequence[str] | None) -> Settings:
     given, others = _parser().parse_known_args(argv)
     if given.output is None:
         raise UsageError("--output is missing: the trace to write, such as trace.jsonl.gz (see --help)")
-    interval = _seconds("--interval", given.interval, _SHORTEST_INTERVAL_SECONDS, LONGEST_INTERVAL_SECONDS)
-    duration = None if given.duration is None else _seconds("--duration", given.duration, interval, 1e6)
+    interval = _seconds("--interval", given.interval, _SHORTEST_INTERVAL_SECONDS, LONGEST_INTERVAL_SECONDS, "5ms")
+    duration = None if given.duration is None else _seconds("--duration", given.duration, interval, 1e6, "30s")
     return Settings(given.output, interval, duration, parse_exporter(others))
 
 
 def _parser() -> argparse.ArgumentParser:
     made = Parser(
         prog=PROGRAM,
-        description="Records what the devices of a meter say into a trace, which --meter replay plays. "
-        "Takes --meter and the other meter flags of gpu-energy-exporter too.",
-        epilog=_EXAMPLES,
+        description="Records what the devices of a meter say into a trace, which --meter replay plays.",
+        usage="%(prog)s --output FILE [flags]",
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -93,11 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     return made
 
 
-def _seconds(flag: str, text: str, low: float, high: float) -> float:
+def _seconds(flag: str, text: str, low: float, high: float, example: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text.strip())
     seconds = float(match.group(1)) * {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}[match.group(2)] if match else 0.0
     if not low <= seconds <= high:
-        raise UsageError(f"{flag} {text!r} must be a time from {low:g}s to {high:g}s, such as 5ms or 30s")
+        raise UsageError(f"{flag} {text!r} must be a time from {low:g}s to {high:g}s, such as {example}")
     return seconds
 
 

@@ -133,7 +133,13 @@ def test_settings_that_cannot_be_honoured_exit_2(start_exporter: StartExporter, 
 
 
 @pytest.mark.parametrize(
-    ("flag", "text"), [("--help", "--carbon.zone FRA --carbon.pue 1.2"), ("--version", "gpu-energy-exporter ")]
+    ("flag", "text"),
+    [
+        ("--help", "--carbon.zone FRA --carbon.pue 1.2"),
+        ("--help", "usage: gpu-energy-exporter [flags]\n\nReads the joules"),
+        ("--help", "exit codes: 0 "),
+        ("--version", "gpu-energy-exporter "),
+    ],
 )
 def test_help_and_version(start_exporter: StartExporter, flag: str, text: str) -> None:
     """Exit code 0; the help has examples."""

@@ -4,6 +4,7 @@ import gzip
 import json
 import math
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from perjoule.errors import PerjouleError, UsageError
+from perjoule_exporter.flags import parser
 from perjoule_exporter.meters import MICRO, Device, Reading
 from perjoule_exporter.meters.replay import ReplayMeter, ReplaySettings
 from perjoule_exporter.meters.simulated import SimulatedMeter
@@ -156,8 +158,10 @@ def test_a_recording_that_is_under_way_is_not_written_over(tmp_path: Path) -> No
     TraceFile(tmp_path / "t")
     with pytest.raises(UsageError, match=r"t.part is there: remove it unless another recording is writing it"):
         TraceFile(tmp_path / "t")
-    with pytest.raises(UsageError, match=r"cannot write .*none/t.part: No such file or directory"):
+    with pytest.raises(UsageError, match=r"cannot write .*none/t: No such file or directory"):
         TraceFile(tmp_path / "none" / "t")
+    with pytest.raises(UsageError, match=r"is a directory: name a file in it, such as .*/trace\.jsonl\.gz"):
+        TraceFile(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +169,7 @@ def test_a_recording_that_is_under_way_is_not_written_over(tmp_path: Path) -> No
     [
         ("", "--output is missing"),
         ("--output t --interval 0ms", "--interval '0ms' must be a time from 0.001s to 0.5s"),
-        ("--output t --interval 1s", "--interval '1s' must be a time from 0.001s to 0.5s"),
+        ("--output t --interval 1s", "--interval '1s' must be a time from 0.001s to 0.5s, such as 5ms"),
         ("--output t --duration soon", "--duration 'soon' must be a time from 0.005s"),
         ("--output t --meter gpu", "invalid choice: 'gpu'"),
         ("--output t --durations 3s", "unrecognized arguments: --durations"),
@@ -175,6 +179,17 @@ def test_bad_flags_are_refused(flags: str, sentence: str) -> None:
     """Its own, and the exporter's that it takes."""
     with pytest.raises(UsageError, match=sentence):
         parse(flags.split())
+
+
+def test_the_help_names_the_exporters_flags_that_count(capsys: pytest.CaptureFixture[str]) -> None:
+    """All that the meters have, and none that there is not."""
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    text = capsys.readouterr().out
+    known = {flag for action in parser()._actions for flag in action.option_strings}
+    named = set(re.findall(r"--[a-z][a-z.-]*", text.split("mean the same:")[1].split("examples:")[0]))
+    meters = {flag for flag in known if re.match(r"--(meter|path|estimate|simulated|replay)\b", flag)}
+    assert meters < named <= known
 
 
 def test_good_flags() -> None:
@@ -270,7 +285,7 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "t.jsonl.gz.part: File too large; it is removed" in done.stderr
+    assert "t.jsonl.gz: File too large; the unfinished recording is removed" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.toml"]
 
 
@@ -278,7 +293,7 @@ def test_a_full_disk_at_the_end_is_the_same(tmp_path: Path) -> None:
     """What is written last may be what does not fit."""
     file = TraceFile(tmp_path / "t")
     os.close(file._raw.fileno())
-    with pytest.raises(PerjouleError, match=r"cannot write .*t.part: Bad file descriptor"):
+    with pytest.raises(PerjouleError, match=r"cannot write .*/t: Bad file descriptor"):
         file.finish()
     assert not (tmp_path / "t.part").exists()
     with pytest.raises(OSError, match="Bad file descriptor"):

@@ -15,15 +15,17 @@ class TraceFile:
         """Create the unfinished file.
 
         Raises:
-            UsageError: it cannot be created, or another recording writes it.
+            UsageError: it cannot be created, is a folder, or another recording writes it.
         """
+        if not path.name or path.is_dir():
+            raise UsageError(f"--output {path} is a directory: name a file in it, such as {path / 'trace.jsonl.gz'}")
         self._path, self._part = path, path.with_name(path.name + ".part")
         try:
             self._raw = self._part.open("xb")
         except FileExistsError as error:
             raise UsageError(f"{self._part} is there: remove it unless another recording is writing it") from error
         except OSError as error:
-            raise UsageError(f"cannot write {self._part}: {error.strerror}") from error
+            raise UsageError(f"cannot write {path}: {error.strerror} ({self._part.name} beside it)") from error
         self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=self._raw, mtime=0)
 
     def write(self, lines: Sequence[str]) -> None:
@@ -61,6 +63,4 @@ class TraceFile:
 
     def _failed(self, error: OSError) -> PerjouleError:
         self.abandon()
-        return PerjouleError(
-            f"cannot write {self._part}: {error.strerror}; it is removed, for no trace is there in part"
-        )
+        return PerjouleError(f"cannot write {self._path}: {error.strerror}; the unfinished recording is removed")
