@@ -5,19 +5,21 @@ and exit codes are the command line's.
 """
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from perjoule_exporter.access import Protection
+from perjoule_exporter.banners import of_devices
 from perjoule_exporter.changes import changes
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.collector import registry
 from perjoule_exporter.config import NEEDS_RESTART, Config
 from perjoule_exporter.intensity import Carbon, Factors
 from perjoule_exporter.intensity.kept import basis_of, marked, of_basis
-from perjoule_exporter.landing import SIMULATED_BANNER, landing_page
+from perjoule_exporter.landing import About, landing_page
 from perjoule_exporter.logs import start_logging
 from perjoule_exporter.registry import open_meters
 from perjoule_exporter.sampler import Sampler
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+_MOST_REASONS = 3  # of devices that do not answer, in one sentence
+
 
 class Exporter:
     """A running exporter. ``failed`` is called when it can no longer measure."""
@@ -44,6 +48,7 @@ class Exporter:
             PerjouleError: a meter, a file or the port cannot be had.
         """
         self._clock = clock = clock or Clock()
+        self._began = clock.monotonic()
         self.config = config
         file = config.web_config_file
         self._protection = Protection if file is None else WebConfigFile(file).current
@@ -149,12 +154,16 @@ class Exporter:
             telemetry_path=config.telemetry_path,
             health=self.health,
             ready=lambda: ready(self.views),
-            landing_page=lambda: landing_page(self.views, self._factors(), config.telemetry_path, self._clock.wall()),
+            landing_page=lambda: landing_page(self.views, self._factors(), self._about(), self._clock.wall()),
         )
         return start_web(site, config.address, self._protection)
 
     def _factors(self) -> Factors:
         return replace(self._carbon.factors(), price=self.config.price)
+
+    def _about(self) -> About:
+        uptime = self._clock.monotonic() - self._began
+        return About(self.config.telemetry_path, socket.gethostname(), uptime, self.config.state_file)
 
     def _announce(self) -> None:
         _announce_devices(self.views)
@@ -164,12 +173,16 @@ class Exporter:
 
 def ready(views: tuple[DeviceView, ...]) -> str | None:
     """Return what is wrong, or None. One device that answers is enough: ``gpu_up`` tells of the others."""
-    return None if any(view.measured is not None for view in views) else "no device answers"
+    if any(view.measured is not None for view in views):
+        return None
+    why = [view.failure for view in views if view.failure is not None]
+    return "no device answers" + (f": {'; '.join(why[:_MOST_REASONS])}" if why else "")
 
 
 def _announce_devices(views: tuple[DeviceView, ...]) -> None:
     for view in views:
         device = view.device
         _LOG.info("found %s (%s), method=%s", device.uuid, device.name or device.kind, device.method)
-    if any(view.device.method == "simulated" for view in views):
-        _LOG.warning(SIMULATED_BANNER)
+    for method, text in of_devices(views).items():
+        if method != "estimated":  # which was said already, with its watts
+            _LOG.warning("%s", text)

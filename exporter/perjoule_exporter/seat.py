@@ -37,14 +37,19 @@ RETRY_SECONDS = 1.0
 
 
 class Seats:
-    """The devices that are read, and the lock around their sums. The tuple is replaced, never changed."""
+    """The devices that are read, and the lock around their sums. The tuple is replaced, never changed.
 
-    def __init__(self) -> None:
+    ``found`` is told of each device's sums before it is read first, with the lock held.
+    """
+
+    def __init__(self, found: Callable[[Track], None] = lambda _: None) -> None:
+        self._found = found
         self.all: tuple[Seat, ...] = ()
         self.lock = threading.Lock()
 
     def add(self, seat: "Seat") -> None:
         """Add a device. The caller holds the lock."""
+        self._found(seat.track)
         self.all = (*self.all, seat)
 
     def find(self, uuid: str) -> "Seat | None":
@@ -103,13 +108,16 @@ class Seat:
             if took <= MAX_AGE_SECONDS:  # else nobody knows what time it is of
                 self.track.advance(reading, now, rules.charges())
                 self.rest.drew(reading.power_watts, self.track.power.lowest())
+        if self._pending:
+            self.track.settle(self._pending[-1][1].monotonic)
         self._pending.clear()
 
     def failed(self, why: str, time: float, lock: threading.Lock, rules: Rules, outcome: str = "lost") -> None:
         """Withdraw the device's figures; ``why`` is logged when it was well before."""
         with lock:
             self.fold(rules)
-            self.track.lost(outcome)
+            self.track.lost(outcome, why)
+            self.track.settle(time)
         self.next_read = time + RETRY_SECONDS
         self.next_status = 0.0
         if not self.lost:

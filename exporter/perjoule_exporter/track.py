@@ -14,9 +14,11 @@ from typing import Any, Protocol
 from perjoule.metrics import CATALOGUE
 from perjoule_exporter.clock import Moment
 from perjoule_exporter.energy import MAX_AGE_SECONDS, Energy, Interval, Used, saved_amount, saved_count
+from perjoule_exporter.ledger import Interval as Told
+from perjoule_exporter.ledger import Snapshot
 from perjoule_exporter.meters import MICRO, THROTTLE_REASONS, Device, Reading, Status
 from perjoule_exporter.processes.owner import Owner
-from perjoule_exporter.view import DeviceView, Measured
+from perjoule_exporter.view import Charged, DeviceView, Measured
 from perjoule_exporter.window import SlidingExtremes
 
 EXTREMES_SECONDS = 15.0
@@ -50,6 +52,26 @@ class Splitter(Protocol):
 
     def shown(self) -> Mapping[Owner, int] | None:
         """Return the microjoules of each owner, together the sum; None where nobody can tell."""
+        ...
+
+    def saved(self) -> Any:
+        """Return what it needs to go on after a restart, as JSON values."""
+        ...
+
+
+class Charger(Protocol):
+    """Charges a device's energy to the inferences that ran. Called with the lock of the sums held, as a splitter is."""
+
+    def used(self, told: Told) -> None:
+        """Take over energy that was just added to the sum."""
+        ...
+
+    def settle(self, now: float) -> None:
+        """Share out what can be by the monotonic time ``now``."""
+        ...
+
+    def shown(self, now: float) -> Snapshot:
+        """Return whose the sum is at the monotonic time ``now``."""
         ...
 
     def saved(self) -> Any:
@@ -112,6 +134,10 @@ class Track:
         self.health = Health()
         self.splitter: Splitter | None = None
         self.kept_split: Any = None  # what a splitter of an earlier run saved, until there is one again
+        self.charger: Charger | None = None
+        self.kept_charges: Any = None  # as ``kept_split``
+        self._interrupted: str | None = None  # why nobody can tell of which work the next energy is
+        self._unused_since: float | None = None  # since when the device says that nothing runs on it
         self._reading: Reading | None = None  # None after a failure
         self._read_at: float | None = None
         self._status: Status | None = None
@@ -119,16 +145,19 @@ class Track:
         self._throttled: dict[str, float] = {}
         self._embodied: float | None = None
         self._embodied_at: float | None = None
+        self._failure: str | None = None
 
     def advance(self, reading: Reading, now: Moment, charges: Charges) -> None:
         """Fold in a reading taken at ``now``, with the factors that are in force now."""
         watts = reading.power_watts if reading.power_watts is not None else reading.average_power_watts
         bridge = self.power.advance(watts, now.monotonic)
+        if self._read_at is not None and now.monotonic - self._read_at > MAX_AGE_SECONDS:
+            self._interrupted = self._interrupted or "gap"
         if reading.energy_microjoules is not None:
             interval = Interval(bridge, self._ceiling, charges.grams_per_joule)
             used = self.energy.advance(reading.energy_microjoules, reading.energy_time, now, interval)
-            if used is not None and self.splitter is not None:
-                self.splitter.used(used, now.monotonic)
+            if used is not None:
+                self._used(used, now, charges)
         self._embody(now, charges.embodied_grams_per_second)
         self._reading, self._read_at = reading, now.monotonic
         self.health.samples["ok"] += 1
@@ -140,7 +169,16 @@ class Track:
             held = elapsed if self._status is not None and elapsed <= MAX_AGE_SECONDS else 0.0
             for reason in THROTTLE_REASONS:
                 self._throttled[reason] = self._throttled.get(reason, 0.0) + held * (reason in status.throttle_reasons)
+        if status.utilization_ratio != 0 or now.monotonic - self._status_at > MAX_AGE_SECONDS:
+            self._unused_since = None
+        if status.utilization_ratio == 0 and self._unused_since is None:
+            self._unused_since = now.monotonic
         self._status, self._status_at = status, now.monotonic
+
+    def settle(self, now: float) -> None:
+        """Have the energy shared out that can be by the monotonic time ``now``."""
+        if self.charger is not None:
+            self.charger.settle(now)
 
     def took(self, seconds: float) -> None:
         """Count how long one reading took."""
@@ -151,9 +189,11 @@ class Track:
         fresh = self._status is not None and now - self._status_at <= MAX_AGE_SECONDS
         return self._status.utilization_ratio if fresh and self._status is not None else None
 
-    def lost(self, outcome: str = "lost") -> None:
-        """Note that the device did not answer: nothing is shown of it until it does."""
-        self._reading = self._status = None
+    def lost(self, outcome: str = "lost", why: str | None = None) -> None:
+        """Note that the device did not answer: nothing is shown of it until it does, but ``why``."""
+        self._reading = self._status = self._unused_since = None
+        self._interrupted = self._interrupted or "lost"
+        self._failure = why
         self.health.samples[outcome] += 1
 
     def identified(self, device: Device) -> None:
@@ -163,6 +203,7 @@ class Track:
             self.device.counter_range_microjoules,
         ):
             self.energy.rebase(device.counter_range_microjoules)
+            self._interrupted = self._interrupted or "reset"
         self.device = device
 
     def view(self, now: Moment) -> DeviceView:
@@ -176,11 +217,14 @@ class Track:
             samples=MappingProxyType(dict(self.health.samples)),
             read_bucket_counts=tuple(self.health.buckets),
             read_seconds_sum=self.health.seconds,
+            charged=self._charged(now),
+            failure=self._failure if self._reading is None else None,
         )
 
     def saved(self) -> dict[str, Any]:
         """Return all sums, as JSON values."""
         split = self.kept_split if self.splitter is None else self.splitter.saved()
+        charges = self.kept_charges if self.charger is None else self.charger.saved()
         return {
             "method": self.device.method,
             "energy": self.energy.saved(),
@@ -192,6 +236,7 @@ class Track:
             "read_buckets": list(self.health.buckets),
             "read_seconds": self.health.seconds,
             **({} if split is None else {"split": split}),
+            **({} if charges is None else {"charges": charges}),
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -213,7 +258,24 @@ class Track:
             saved_count(count) for _, count in zip(self.health.buckets, saved["read_buckets"], strict=True)
         ]
         self.health.seconds = saved_amount(saved["read_seconds"])
-        self.kept_split = saved.get("split")
+        self.kept_split, self.kept_charges = saved.get("split"), saved.get("charges")
+        self._interrupted = "down" if self.device.lasting and same else None
+
+    def _used(self, used: Used, now: Moment, charges: Charges) -> None:
+        """Tell of energy those who share it out."""
+        if self.splitter is not None:
+            self.splitter.used(used, now.monotonic)
+        if self.charger is not None:
+            unused = self._unused_since is not None and used.start >= self._unused_since
+            told = Told.of(used, self._interrupted)
+            self.charger.used(told._replace(idle=unused, grams_per_joule=charges.grams_per_joule))
+        self._interrupted = None
+
+    def _charged(self, now: Moment) -> Charged | None:
+        """Return whose the device's energy was, which stays known while it does not answer."""
+        if self.charger is None or self.energy.total is None:
+            return None
+        return Charged(self.charger.shown(now.monotonic), now.wall - now.monotonic)
 
     def _ceiling(self) -> float:
         """Return more watts than the device can draw."""

@@ -7,6 +7,7 @@ stale can be published by forgetting a check. What a value is called outside is 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from perjoule_exporter.ledger import Snapshot
 from perjoule_exporter.meters import Device, Status
 from perjoule_exporter.processes.owner import Owner
 
@@ -35,8 +36,19 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Charged:
+    """Whose a device's energy was. ``wall_offset``: seconds from the monotonic clock to Unix time."""
+
+    ledger: Snapshot
+    wall_offset: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceView:
-    """One device at one instant. ``read_bucket_counts`` are not cumulative; the last one is the rest up to infinity."""
+    """One device at one instant. ``read_bucket_counts`` are not cumulative; the last one is the rest up to infinity.
+
+    ``failure`` is why it does not answer; None while it does, or where nobody knows.
+    """
 
     device: Device
     measured: Measured | None
@@ -44,6 +56,8 @@ class DeviceView:
     samples: Mapping[str, int]
     read_bucket_counts: tuple[int, ...]
     read_seconds_sum: float
+    charged: Charged | None = None
+    failure: str | None = None
 
     @property
     def failed(self) -> bool:

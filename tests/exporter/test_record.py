@@ -28,7 +28,7 @@ from perjoule_exporter.trace.file import TraceFile
 from perjoule_exporter.trace.recorder import Recorder
 from tests.exporter.driver import FakeDriver, joules
 from tests.exporter.fakes import WALL, Hands, ScriptedMeter
-from tests.exporter.running import DEADLINE_SECONDS, Scrape, StartExporter, wait_until
+from tests.exporter.running import DEADLINE_SECONDS, Scrape, StartExporter, request, wait_until
 
 SCRIPT = """
 [[gpu]]
@@ -342,6 +342,10 @@ def test_recorded_and_replayed_by_the_programs_no_microjoule_is_lost(
     assert any(gained == {step: true.get(tick + step, 0) - energy for step in gained} for tick, energy in true.items())
     assert [stamp - first for stamp in steps.values()] == pytest.approx([step * 0.1 for step in steps], abs=0.001)
     gone(exporter.scrape())
+    why = "the trace has ended"
+    assert request(exporter.url + "/readyz").body.decode() == f"no device answers: GPU-simulated-0: {why}\n"
+    assert f"does not answer: {why}" in request(exporter.url + "/").body.decode()
+    assert exporter.text().count("REPLAYED: these joules were recorded earlier.") == 1
 
 
 def gone(scrape: Scrape) -> None:
