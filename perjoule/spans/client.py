@@ -11,14 +11,14 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from perjoule.errors import UsageError
 from perjoule.spans.link import RETRY_SECONDS
 from perjoule.spans.path import client_paths
 from perjoule.spans.session import Session, Setup
 from perjoule.spans.span import Span
-from perjoule.spans.wire import Device, Kind, Request, checked_name, checked_requests
+from perjoule.spans.wire import AnyRequest, Device, Kind, checked_name
 
 PHASE = "inference"
 """The phase of work that has only one."""
@@ -35,7 +35,7 @@ class Stats(NamedTuple):
     Attributes:
         sent: the exporter was told of their begin.
         dropped: it was not told of their begin or not of their end.
-        refused: lines that it could not take.
+        refused: lines that it could not take, or could not have taken.
         connected: it is there now.
     """
 
@@ -92,20 +92,21 @@ class Spans:
         model: str,
         phase: str = PHASE,
         *,
-        requests: Iterable[Request | tuple[Any, ...]] = (),
+        requests: Iterable[AnyRequest] = (),
         device: str | Sequence[str] | None = None,
     ) -> Span:
         """Begin a span now: a batch of one phase of a task's work. End it by ``with`` or by its ``close``.
 
         Requests are ``(id, weight, outcome)``, the weight 1 and the outcome ``ok`` if not said. Without any (load,
-        warm-up) the span's energy is the owner's overhead.
+        warm-up) the span's energy is the owner's overhead. Where one is none (see ``wire.checked_requests``), all are
+        replaced by one error, which is logged and counted: a mistake there costs figures, and no answer.
 
         Raises:
-            UsageError: a name cannot be a label's value, or a request is none (see ``checked_requests``).
+            UsageError: a name cannot be a label's value.
         """
         devices = self._devices if device is None else _device_names(device)
         kinds = self._kinds.get((devices, task, model, phase)) or self._new_kinds(devices, task, model, phase)
-        return Span(self._current(), kinds, self._clock_ns, checked_requests(requests) if requests else ())
+        return Span(self._current(), kinds, self._clock_ns, tuple(requests))
 
     def announce(self, owners: Iterable[tuple[str, str]]) -> None:
         """Tell of work that may come, so that its metrics are there before it does.

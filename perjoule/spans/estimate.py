@@ -41,8 +41,10 @@ def estimated(watts: float | None, nanoseconds: int, share: float = 1.0) -> Ener
 
 def known_watts(table: Mapping[Kind, float], kind: Kind) -> float | None:
     """Return the watts of a kind of work on its device, else on any; None where neither is known."""
+    if not table:
+        return None
     watts = table.get(kind)
-    return table.get(kind._replace(device="")) if watts is None else watts
+    return table.get(Kind("", kind.task, kind.model, kind.phase)) if watts is None else watts
 
 
 def share_of(request: str, requests: Sequence[Request]) -> float | None:

@@ -200,7 +200,10 @@ class Link:
 
     def _send(self, connection: socket.socket) -> None:
         if self._talk.ready and not self._unsent:
+            refused = self._talk.refused
             self._unsent, untold = self._talk.told(self._taken())
+            if self._talk.refused > refused:
+                self._say("refused", f"the exporter would refuse a span: {self._talk.problem}")
             if untold:
                 self._listener.forsaken(untold)
         if self._unsent:

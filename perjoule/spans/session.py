@@ -14,7 +14,7 @@ from typing import NamedTuple
 from perjoule.spans.estimate import known_watts
 from perjoule.spans.link import Link
 from perjoule.spans.talk import Talk
-from perjoule.spans.wire import Close, Kind, Open, Request, Settled, hello_lines
+from perjoule.spans.wire import AnyRequest, Close, Kind, Open, Settled, hello_lines
 
 MOST_AWAITED = 10_000
 """Spans whose settlement may be waited for at a time; that of more is not asked for."""
@@ -94,7 +94,7 @@ class Session:
         return None
 
     def closed(
-        self, numbers: Iterable[int], end_ns: int, requests: tuple[Request, ...], awaited: Awaited | None
+        self, numbers: Iterable[int], end_ns: int, requests: Sequence[AnyRequest], awaited: Awaited | None
     ) -> None:
         """End a span on each of its devices."""
         reply = awaited is not None and len(self._awaited) < MOST_AWAITED

@@ -3,18 +3,18 @@
 import asyncio
 import concurrent.futures
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from perjoule.errors import UsageError
 from perjoule.spans.estimate import UNKNOWN, Energy, Quality, added, estimated, share_of
 from perjoule.spans.session import Awaited, Final, Session
-from perjoule.spans.wire import Kind, Request, checked_requests
+from perjoule.spans.wire import AnyRequest, Kind, checked_requests
 
 SETTLED_SECONDS = 0.25
 """Two of the slowest counters' ticks, and the time that the exporter lets lines come in."""
 
-_INVALID = (Request("invalid", 1.0, "error"),)
 _CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
 
 
@@ -42,7 +42,7 @@ class Span:
         session: Session,
         kinds: Sequence[Kind],
         clock_ns: Callable[[], int],
-        requests: tuple[Request, ...] = (),
+        requests: tuple[AnyRequest, ...] = (),
     ) -> None:
         self._session = session
         self._kinds = kinds
@@ -54,23 +54,17 @@ class Span:
         self._start_ns = clock_ns()
         self._numbers = [number for kind in kinds if (number := session.opened(kind, self._start_ns)) is not None]
 
-    def close(self, requests: Iterable[Request | tuple[Any, ...]] | None = None, *, reply: bool = False) -> Energy:
+    def close(self, requests: Iterable[AnyRequest] | None = None, *, reply: bool = False) -> Energy:
         """End it now, and return what it is thought to have cost. Ending it again changes nothing.
 
         Args:
             requests: those that were in it, if they were not given at its begin, or ended otherwise.
             reply: whether its settlement will be waited for.
-
-        Raises:
-            UsageError: a request is none (see ``checked_requests``); the span is ended as an error.
         """
         if self._end_ns is None:
-            try:
-                self.requests = self.requests if requests is None else checked_requests(requests)
-            except UsageError:
-                self._end(_INVALID, reply=False)
-                raise
-            self._end(self.requests, reply=reply)
+            if requests is not None:
+                self.requests = tuple(requests)
+            self._end(reply=reply)
         return self.energy
 
     @property
@@ -88,8 +82,11 @@ class Span:
         final = self._final()
         if final is not None and request in final.requests:
             return Energy(final.requests[request], Quality.SETTLED)
-        share, energy = share_of(request, self.requests), self.energy
-        return UNKNOWN if share is None or energy.joules is None else energy._replace(joules=energy.joules * share)
+        with suppress(UsageError):
+            share, energy = share_of(request, checked_requests(self.requests)), self.energy
+            if share is not None and energy.joules is not None:
+                return energy._replace(joules=energy.joules * share)
+        return UNKNOWN
 
     def wait(self, timeout: float = SETTLED_SECONDS) -> Energy:
         """Wait for its settlement, if it was ended with ``reply``, and return what is known then."""
@@ -117,7 +114,8 @@ class Span:
     ) -> None:
         if self._end_ns is None and kind is not None:
             outcome = "cancelled" if issubclass(kind, _CANCELLED) else "error"
-            self.requests = tuple([request._replace(outcome=outcome) for request in self.requests])
+            with suppress(UsageError):
+                self.requests = tuple([each._replace(outcome=outcome) for each in checked_requests(self.requests)])
         self.close()
 
     async def __aenter__(self) -> Self:
@@ -128,12 +126,12 @@ class Span:
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def _end(self, requests: tuple[Request, ...], *, reply: bool) -> None:
+    def _end(self, *, reply: bool) -> None:
         self._end_ns = self._clock_ns()
         self._watts = self._known_watts()
         if reply and len(self._numbers) == len(self._kinds):
             self._awaited = Awaited(self._numbers)
-        self._session.closed(self._numbers, self._end_ns, requests, self._awaited)
+        self._session.closed(self._numbers, self._end_ns, self.requests, self._awaited)
 
     def _known_watts(self) -> float | None:
         """Return the watts on all of its devices together."""

@@ -7,7 +7,9 @@ counts, which are replaced and never changed.
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from perjoule.errors import UsageError
 from perjoule.spans.wire import (
+    INVALID,
     Close,
     Device,
     Greeting,
@@ -16,6 +18,7 @@ from perjoule.spans.wire import (
     Problem,
     Settled,
     Watts,
+    checked_requests,
     close_line,
     decoded,
     open_line,
@@ -36,8 +39,8 @@ class Talk:
         watts: what it has learned; empty while there is no connection, for old figures are none.
         sent: spans of which the exporter was told the beginning.
         dropped: spans of which it was told neither, or not the end.
-        refused: lines that it could not take.
-        problem: the last such refusal, in its words.
+        refused: lines that it could not take, or could not have taken.
+        problem: why it was the last time.
     """
 
     def __init__(self) -> None:
@@ -57,7 +60,7 @@ class Talk:
             if isinstance(item, Close):
                 if item.number in self._begun:
                     self._begun.remove(item.number)
-                    lines.append(close_line(item))
+                    lines.append(self._end(item))
                 else:
                     untold.append(item.number)
                 continue
@@ -103,6 +106,16 @@ class Talk:
         """Return the device of a server that names none: the simulated GPU if there is one, else the first CPU."""
         simulated = (d.device for d in self.devices if d.kind == "gpu" and d.method == "simulated")
         return next(simulated, None) or next((d.device for d in self.devices if d.kind == "cpu"), None)
+
+    def _end(self, item: Close) -> bytes:
+        """Return the line for an end; a server's mistakes are found here, where they cost it no time."""
+        try:
+            requests = checked_requests(item.requests)
+        except UsageError as error:
+            self.refused += 1
+            self.problem = str(error)
+            requests = INVALID
+        return close_line(item._replace(requests=requests))
 
     def _learn(self, message: Greeting | Watts) -> None:
         known = {} if isinstance(message, Greeting) else dict(self.watts)

@@ -39,6 +39,7 @@ _OUTCOMES = frozenset(OUTCOMES)
 _NUMBERS = frozenset((int, float))
 
 _ENTRY_BYTES = 46  # of a request's entry without its id: the longest weight and outcome, quotes, commas, brackets
+_SURELY_FEW = 512  # requests, with whatever ids
 _OWNERS_A_LINE = 32  # of the longest names, in four bytes a character, so many fit
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
@@ -66,12 +67,19 @@ class Open(NamedTuple):
     start_ns: int
 
 
+AnyRequest = Request | tuple[Any, ...]
+"""What a server may write for a request: ``(id, weight, outcome)``, the last two if they are not 1 and ``ok``."""
+
+INVALID = (Request("invalid", 1.0, "error"),)
+"""Stands for requests that are none, so that their span ends all the same and its energy is charged to its owner."""
+
+
 class Close(NamedTuple):
     """A span has ended. ``reply``: the exporter shall say what it was given, once that is final."""
 
     number: int
     end_ns: int
-    requests: tuple[Request, ...]
+    requests: Sequence[AnyRequest]
     reply: bool
 
 
@@ -141,7 +149,7 @@ def open_line(span: Open, device: str) -> bytes:
 
 
 def close_line(span: Close) -> bytes:
-    """Return the line that says that a span has ended."""
+    """Return the line that says that a span has ended. Its requests have been checked."""
     requests, end_ns = span.requests, span.end_ns
     if span.reply:
         return _line({"close": span.number, "end_ns": end_ns, "requests": requests, "reply": True})
@@ -168,7 +176,7 @@ def is_name(name: object) -> bool:
     return type(name) is str and 0 < len(name) <= MAX_NAME and name.isprintable()
 
 
-def checked_requests(requests: Iterable[Request | tuple[Any, ...]]) -> tuple[Request, ...]:
+def checked_requests(requests: Iterable[AnyRequest]) -> tuple[Request, ...]:
     """Return the requests of a span as the exporter takes them.
 
     Raises:
@@ -180,9 +188,10 @@ def checked_requests(requests: Iterable[Request | tuple[Any, ...]]) -> tuple[Req
         raise UsageError(f"requests are (id, weight, outcome): {error}") from error
     if not are_sound(checked):
         _raise_for(checked)
-    ids = [request.id for request in checked]
-    if len(ids) > MAX_REQUESTS or sum(map(len, ids)) + _ENTRY_BYTES * len(ids) > MAX_LINE_BYTES - _ENTRY_BYTES * 4:
-        raise UsageError(f"{len(ids)} requests with ids of this length are too many for one span")
+    if len(checked) > _SURELY_FEW:
+        size = sum(len(request.id) + _ENTRY_BYTES for request in checked)
+        if len(checked) > MAX_REQUESTS or size > MAX_LINE_BYTES - _ENTRY_BYTES * 4:
+            raise UsageError(f"{len(checked)} requests with ids of this length are too many for one span")
     return checked
 
 

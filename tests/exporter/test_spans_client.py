@@ -359,20 +359,35 @@ def test_after_a_fork_the_child_has_a_connection_of_its_own(book: WrittenBook, s
     assert ends["parent"] != ends["child"]
 
 
-def test_a_mistake_in_a_call_is_told_and_ends_the_span(book: WrittenBook, spans: Spans) -> None:
-    """Invalid names and requests are a UsageError at the call; a span that was open is ended, as an error."""
+def test_names_that_cannot_be_labels_are_a_mistake_of_the_call(book: WrittenBook, spans: Spans) -> None:
+    """They are a UsageError, and no span is opened."""
     for names in (("", "bart"), ("summarization", "b\nart"), ("summarization", "bart", "\ud800")):
         with pytest.raises(UsageError):
             spans.span(*names)
     with pytest.raises(UsageError):
-        spans.span(*SUMMARY, requests=[("a", -1)])
-    with pytest.raises(UsageError):
         spans.span(*SUMMARY, device=[])
-    with pytest.raises(UsageError), spans.span(*SUMMARY) as span:
+    assert not book.opened()
+
+
+def test_requests_that_are_none_cost_figures_and_no_answer(
+    book: WrittenBook, spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The span ends as an error, which is logged and counted; the server goes on, and so do its other spans."""
+    with spans.span(*SUMMARY, requests=[("a", -1)]) as span:
+        pass
+    assert span.energy_of("a") == UNKNOWN
+    with contextlib.suppress(LookupError), spans.span(*SUMMARY, requests=[("a", "b", "c", "d")]):
+        raise LookupError
+    with spans.span(*SUMMARY) as span:
         span.close([("a", 1, "fine")])
-    (closed,) = wait_until(book.closed, "it is closed")
-    assert closed.shares == (Share("invalid", 1.0, "error"),)
-    assert len(book.opened()) == 1
+    with spans.span(*SUMMARY) as span:
+        span.close([("good",)])
+    wait_until(lambda: len(book.closed()) == 4, "all are closed")
+    *invalid, good = [each.shares for each in book.closed()]
+    assert invalid == [(Share("invalid", 1.0, "error"),)] * 3
+    assert good == (Share("good", 1.0, "ok"),)
+    assert spans.stats.refused == 3
+    assert "the exporter would refuse a span" in caplog.text
 
 
 def test_the_last_spans_are_told_before_the_end(book: WrittenBook, spans: Spans) -> None:
