@@ -15,6 +15,9 @@ from types import MappingProxyType
 from perjoule.errors import UnknownZoneError
 from perjoule.units import JOULES_PER_KWH
 
+_ALIASES = {"uk": "gbr"}
+"""What people write that is no code of the standard, nor the beginning of the one they mean."""
+
 
 @dataclass(frozen=True, slots=True)
 class StaticIntensity:
@@ -72,10 +75,12 @@ def _suggestion(zone: str, table: Mapping[str, StaticIntensity]) -> str:
     wanted = zone.strip().casefold()
     by_name = {row.name.casefold(): row for row in table.values()}
     names = difflib.get_close_matches(wanted, by_name, n=3, cutoff=0.75)
-    codes = [code for code in table if len(wanted) > 1 and code.casefold().startswith(wanted)]
+    meant = [_ALIASES.get(wanted, wanted.replace("usa-", "us-")), f"us-{wanted}"]
+    codes = [code for code in table if code.casefold() in meant]
+    codes += [code for code in table if len(wanted) > 1 and code.casefold().startswith(wanted)]
     near = list(dict.fromkeys([by_name[name].zone for name in names] + codes))[:3]
     if not near:
-        return "; use an ISO 3166-1 alpha-3 code such as FRA, or US- and a state such as US-CA"
+        return "; use an ISO 3166-1 alpha-3 code such as FRA, or US- and a state's two letters such as US-CA"
     return "; did you mean " + " or ".join(f"{code} ({table[code].name})" for code in near) + "?"
 
 

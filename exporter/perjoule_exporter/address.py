@@ -3,6 +3,7 @@
 It knows addresses, not what is served there.
 """
 
+import errno
 import os
 import socket
 from dataclasses import dataclass
@@ -34,7 +35,9 @@ def parse_address(text: str) -> Address:
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     digits = port.isascii() and port.isdigit()
-    if not colon or not digits or int(port) > _PORT_MAX or (":" in host and not bracketed) or "/" in host:
+    if colon and digits and int(port) > _PORT_MAX:
+        raise UsageError(f"cannot listen on {text!r}: port {port} is over {_PORT_MAX}")
+    if not colon or not digits or (":" in host and not bracketed) or "/" in host:
         raise UsageError(f"cannot listen on {text!r}: write host:port, [IPv6]:port or :port")
     return Address(host, int(port))
 
@@ -53,7 +56,9 @@ def listening_socket(address: Address) -> socket.socket:
         )[0]
         return socket.create_server(target[:2], family=family, backlog=128)
     except OSError as error:
-        raise PerjouleError(f"cannot listen on {address}: {_reason(error)}") from error
+        taken = error.errno == errno.EADDRINUSE
+        hint = " (is another exporter running? choose another --web.listen-address)" if taken else ""
+        raise PerjouleError(f"cannot listen on {address}: {_reason(error)}{hint}") from error
 
 
 def _reason(error: OSError) -> str:

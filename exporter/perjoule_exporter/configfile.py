@@ -13,7 +13,7 @@ from typing import Any
 
 from perjoule.errors import UsageError
 
-_NOT_IN_FILE = frozenset({"config.file", "help", "version"})
+_NOT_IN_FILE = frozenset({"carbon.zones", "config.file", "help", "version"})
 SEE_HELP = " (see --help)"
 """What a parser adds to what is wrong with a flag."""
 

@@ -12,7 +12,7 @@ from perjoule import __version__
 from perjoule.errors import UsageError
 from perjoule_exporter.collector.groups import collector_names
 from perjoule_exporter.configfile import SEE_HELP
-from perjoule_exporter.intensity.flags import add_carbon_flags
+from perjoule_exporter.intensity.flags import add_carbon_flags, number
 from perjoule_exporter.logs import FORMATS, LEVELS
 from perjoule_exporter.meters.estimate import IDLE_WATTS_PER_THREAD, MAX_WATTS_PER_THREAD
 from perjoule_exporter.meters.rapl import SYSFS
@@ -119,14 +119,14 @@ def _add_meters(group: Group) -> None:
         "--estimate.idle-watts",
         dest="idle_watts",
         metavar="W",
-        type=float,
+        type=number,
         help=f"CPU power of the whole machine when idle (default: {IDLE_WATTS_PER_THREAD} W per hardware thread)",
     )
     add(
         "--estimate.max-watts",
         dest="max_watts",
         metavar="W",
-        type=float,
+        type=number,
         help=f"CPU power of the whole machine at full load (default: {MAX_WATTS_PER_THREAD} W per hardware thread)",
     )
 
@@ -158,7 +158,7 @@ def _add_unreal_meters(group: Group) -> None:
         "--replay.speed",
         dest="replay_speed",
         metavar="FACTOR",
-        type=float,
+        type=number,
         default=1.0,
         help=f"how much faster than recorded, {SLOWEST:g} to {FASTEST:g} (default: %(default)g)",
     )
@@ -172,21 +172,21 @@ def _add_factors(group: Group) -> None:
         "--embodied.kg",
         dest="embodied_kg",
         metavar="KG",
-        type=float,
+        type=number,
         help="CO2e of one GPU's manufacture in kilograms; needs --embodied.years",
     )
     add(
         "--embodied.years",
         dest="embodied_years",
         metavar="YEARS",
-        type=float,
+        type=number,
         help="lifetime over which it is spread",
     )
     add(
         "--price.per-kwh",
         dest="price_per_kwh",
         metavar="PRICE",
-        type=float,
+        type=number,
         help="what a kWh costs, published as electricity_price_per_kwh; needs --price.currency",
     )
     add("--price.currency", dest="price_currency", metavar="CODE", help="ISO 4217 code of its currency, such as EUR")

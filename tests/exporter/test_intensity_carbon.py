@@ -355,7 +355,7 @@ def test_a_token_is_read_from_its_file_each_time(
 def test_a_token_file_must_be_there_at_the_start(hands: Hands, tmp_path: Path) -> None:
     """And be one: a usage error, before anyone is asked."""
     settings = CarbonSettings(zone="FRA", provider="ember", token_file=tmp_path / "none")
-    with pytest.raises(UsageError, match="none is no file"):
+    with pytest.raises(UsageError, match="none does not exist"):
         Carbon(settings, hands.clock)
 
 
@@ -537,7 +537,7 @@ def test_other_settings_that_cannot_be_honoured_change_nothing(
     wait_until(lambda: grams_of(carbon) == 200.0, "the first answer counts")
     for settings, sentence in (
         (replace(UK, zone="FRA"), "--carbon.zone GBR"),
-        (CarbonSettings(zone="FRA", provider="ember", token_file=Path("/none")), "is no file"),
+        (CarbonSettings(zone="FRA", provider="ember", token_file=Path("/none")), "does not exist"),
         (replace(WATTTIME, token_file=credentials), "never mixed in one counter, so this needs a restart"),
     ):
         with pytest.raises(UsageError, match=sentence):

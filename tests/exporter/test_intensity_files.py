@@ -83,8 +83,12 @@ def test_user_and_password_may_be_any_text(tmp_path: Path) -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     """Missing, a folder, a pipe (which would never end)."""
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "none", tmp_path, tmp_path / "pipe"):
-        with pytest.raises(IntensityError, match="is no file"):
+    for path, sentence in (
+        (tmp_path / "none", "does not exist"),
+        (tmp_path, "no file"),
+        (tmp_path / "pipe", "no file"),
+    ):
+        with pytest.raises(IntensityError, match=sentence):
             TokenFile(path, "token").read()
 
 

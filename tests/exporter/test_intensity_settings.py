@@ -63,7 +63,10 @@ MAPS: dict[str, Any] = {"zone": "FRA", "provider": "electricitymaps", "token_fil
     [
         ({"provider": "grid"}, "none of static, electricitymaps, uk"),
         ({"provider": "uk"}, "--carbon.provider uk needs --carbon.zone"),
-        ({"zone": "FRA", "provider": "electricitymaps"}, "needs --carbon.token-file FILE, a file that holds token"),
+        (
+            {"zone": "FRA", "provider": "electricitymaps"},
+            "needs --carbon.token-file FILE, a file that holds the API token",
+        ),
         ({"zone": "US-CA", "provider": "watttime", "region": "X"}, "a file that holds user:password"),
         (UK | {"token_file": TOKEN}, "takes no token"),
         (UK | {"zone": "FRA"}, "--carbon.zone GBR"),

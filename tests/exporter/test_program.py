@@ -112,7 +112,10 @@ def test_a_taken_port_is_a_sentence(start_exporter: StartExporter) -> None:
         port = taken.getsockname()[1]
         exporter = start_exporter("--meter", "simulated", "--web.listen-address", f"127.0.0.1:{port}")
         assert exporter.ended() == 1
-    line = f"gpu-energy-exporter: cannot listen on 127.0.0.1:{port}: Address already in use"
+    line = (
+        f"gpu-energy-exporter: cannot listen on 127.0.0.1:{port}: Address already in use "
+        "(is another exporter running? choose another --web.listen-address)"
+    )
     assert exporter.text().splitlines()[-1] == line
 
 
@@ -138,6 +141,7 @@ def test_settings_that_cannot_be_honoured_exit_2(start_exporter: StartExporter, 
         ("--help", "--carbon.zone FRA --carbon.pue 1.2"),
         ("--help", "usage: gpu-energy-exporter [flags]\n\nReads the joules"),
         ("--help", "exit codes: 0 "),
+        ("--carbon.zones", "FRA        56.0 g/kWh (2023)  France\n"),
         ("--version", "gpu-energy-exporter "),
     ],
 )

@@ -164,7 +164,7 @@ GPU = '[[gpu]]\npower = "node"\n'
         (GPU + 'count = 2\nuuid = "x"', "count = 2 makes several GPUs, and uuid and slice belong to one"),
         (GPU + "count = 999", "count = 999 must be a whole number from 1 to 256"),
         ("[[gpu]]\ncount = 200\npower = 70\n" * 2, "this one has 400"),
-        ("[[gpu]]", r'power = None must be a number of watts, "node", or one of'),
+        ("[[gpu]]", r'power is missing: a number of watts, "node", or one of'),
         ("[[gpu]]\npower = -1", "power = -1 must be a number of watts"),
         ("[[gpu]]\npower = 401", "power = 401 must be .* from 0 to 400 W"),
         ("[[gpu]]\npower = { square = [70, 90], csv = 'x' }", "must be a number of watts"),

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from perjoule.carbon import static_intensities
 from perjoule.errors import UsageError
 from perjoule_exporter.intensity.settings import PROVIDER_NAMES, CarbonSettings, checked
 
@@ -14,12 +15,18 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 def add_carbon_flags(group: Any) -> None:
     """Add the flags to argparse's ``group`` (whose class is private)."""
     add = group.add_argument
-    add("--carbon.zone", dest="zone", metavar="ZONE", help="carbon intensity of a country (FRA) or US state (US-CA)")
+    add(
+        "--carbon.zone",
+        dest="zone",
+        metavar="ZONE",
+        help="carbon intensity of a country (FRA) or US state (US-CA), in capitals or not",
+    )
+    add("--carbon.zones", action=_ListZones, nargs=0, default=argparse.SUPPRESS, help="list all zones and end")
     add(
         "--carbon.pue",
         dest="pue",
         metavar="RATIO",
-        type=float,
+        type=number,
         default=1.0,
         help="power usage effectiveness of the site, applied to emissions (default: %(default)s)",
     )
@@ -63,6 +70,29 @@ def add_carbon_flags(group: Any) -> None:
         metavar="TIME",
         help="how old a live value may be that still counts, such as 2h (default: the provider's own)",
     )
+
+
+class _ListZones(argparse.Action):
+    """Prints each zone with its yearly average, and ends the program."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        rows = static_intensities().values()
+        print("\n".join(f"{row.zone:<6} {row.grams_per_kwh:8.1f} g/kWh ({row.year})  {row.name}" for row in rows))  # noqa: T201 (what was asked for)
+        parser.exit()
+
+
+def number(text: str) -> float:
+    """Return a number.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none; one with a comma is told how to write it.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        pointed = text.replace(",", ".", 1)
+        hint = f": write {pointed}" if re.fullmatch(r"[0-9]+\.[0-9]+", pointed) else ""
+        raise argparse.ArgumentTypeError(f"invalid float value: {text!r}{hint}") from None
 
 
 def carbon_settings(given: argparse.Namespace) -> CarbonSettings:

@@ -54,7 +54,8 @@ class TokenFile:
         """
         try:
             if not self.path.is_file():
-                raise IntensityError(f"the token file {self.path} is no file")
+                missing = "is no file" if self.path.exists() else "does not exist"
+                raise IntensityError(f"the token file {self.path} {missing}")
             with self.path.open("rb") as file:
                 content = file.read(MOST_BYTES + 1)
                 mode = self.path.stat().st_mode

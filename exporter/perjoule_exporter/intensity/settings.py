@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from perjoule.carbon import static_intensity
-from perjoule.errors import UsageError
+from perjoule.errors import UnknownZoneError, UsageError
 from perjoule_exporter.intensity.fetch import is_loopback
 from perjoule_exporter.intensity.providers import PROVIDERS
 from perjoule_exporter.intensity.providers.provider import Provider
@@ -68,10 +68,17 @@ def checked(settings: CarbonSettings) -> CarbonSettings:
         )
     if settings.pue > _MOST_PUE:
         raise UsageError(f"--carbon.pue {settings.pue:g} is impossible: {_MOST_PUE:g} is more than any site's")
-    zone = None if settings.zone is None else static_intensity(settings.zone).zone
+    zone = None if settings.zone is None else _zone(settings.zone)
     found = replace(settings, zone=zone)
     source_of(found)
     return found
+
+
+def _zone(text: str) -> str:
+    try:
+        return static_intensity(text).zone
+    except UnknownZoneError as error:
+        raise UnknownZoneError(f"{error} (--carbon.zones lists all)") from error
 
 
 def source_of(settings: CarbonSettings) -> Source | None:
@@ -131,11 +138,15 @@ def _check_static(settings: CarbonSettings) -> None:
 def _check_token(provider: Provider, settings: CarbonSettings) -> None:
     if provider.needs and settings.token_file is None:
         raise UsageError(
-            f"--carbon.provider {provider.name} needs --carbon.token-file FILE, a file that holds {provider.needs} "
+            f"--carbon.provider {provider.name} needs --carbon.token-file FILE, a file that holds {_needed(provider)} "
             "(never the command line: every user of the machine can read that)"
         )
     if not provider.needs and settings.token_file is not None:
         raise UsageError(f"--carbon.provider {provider.name} takes no token: leave out --carbon.token-file")
+
+
+def _needed(provider: Provider) -> str:
+    return "the API token" if provider.needs == "token" else provider.needs
 
 
 def _region(region: str | None) -> str | None:

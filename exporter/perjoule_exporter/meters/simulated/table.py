@@ -98,7 +98,9 @@ class Table:
 
     def refuse(self, key: str, allowed: str) -> NoReturn:
         """Refuse the value of ``key``."""
-        shown = repr(self._values.get(key))
+        if key not in self._values:
+            raise UsageError(f"{self.place}: {key} is missing: {allowed}")
+        shown = repr(self._values[key])
         shown = shown if len(shown) <= 60 else shown[:57] + "..."  # noqa: PLR2004 (a line for a person)
         raise UsageError(f"{self.place}: {key} = {shown} must be {allowed}")
 
