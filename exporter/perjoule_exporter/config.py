@@ -18,6 +18,7 @@ from perjoule_exporter.embodied import Embodied
 from perjoule_exporter.flags import AUTO, parser
 from perjoule_exporter.intensity import CarbonSettings, carbon_settings
 from perjoule_exporter.meters.estimate import EstimateSettings
+from perjoule_exporter.meters.rapl import SYSFS
 from perjoule_exporter.meters.replay import ReplaySettings
 from perjoule_exporter.pace import Pace
 from perjoule_exporter.price import Price, price_of
@@ -156,10 +157,15 @@ def _seconds(text: str) -> float:
 
 
 def _check_together(config: Config) -> None:
+    meters = set(config.meters)
     for flag, value in (("truth", config.simulated_truth), ("script", config.simulated_script)):
-        if value is not None and "simulated" not in config.meters:
+        if value is not None and "simulated" not in meters:
             raise UsageError(f"--simulated.{flag} needs --meter simulated")
-    if (config.replay is None) == ("replay" in config.meters):
+    if (config.replay is None) == ("replay" in meters):
         raise UsageError("--meter replay and --replay.file need each other")
-    if config.estimate != EstimateSettings() and not {"estimate", AUTO} & set(config.meters):
+    if config.estimate != EstimateSettings() and not {"estimate", AUTO} & meters:
         raise UsageError("--estimate.idle-watts and --estimate.max-watts need --meter estimate")
+    if config.sysfs != SYSFS and not {"rapl", AUTO} & meters:
+        raise UsageError("--path.sysfs needs --meter rapl or auto: nothing else is read there")
+    if config.embodied is not None and meters <= {"rapl", "estimate"}:
+        raise UsageError("--embodied.kg and --embodied.years are of GPUs: no meter that is named has any")

@@ -46,6 +46,8 @@ def test_all_flags() -> None:
         ("--meter auto --meter nvml", "--meter auto chooses by itself"),
         ("--simulated.truth t", "--simulated.truth needs --meter simulated"),
         ("--meter nvml --estimate.max-watts 9", "need --meter estimate"),
+        ("--meter simulated --path.sysfs /host/sys", "--path.sysfs needs --meter rapl or auto"),
+        ("--meter rapl --embodied.kg 1 --embodied.years 4", "are of GPUs: no meter that is named has any"),
         ("--estimate.max-watts many", "invalid float value: 'many'"),
         ("--carbon.zone France", "did you mean FRA"),
         ("--carbon.zone", "expected one argument"),

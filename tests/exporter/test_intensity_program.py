@@ -78,7 +78,7 @@ def test_a_token_file_that_is_not_there(start_exporter: StartExporter) -> None:
         "--meter", "simulated", "--carbon.zone", "FRA", "--carbon.provider", "ember", "--carbon.token-file", "/none"
     )
     assert exporter.ended() == 2
-    assert exporter.text().splitlines()[-1] == "gpu-energy-exporter: the token file /none is no file"
+    assert exporter.text().splitlines()[-1] == "gpu-energy-exporter: the token file /none does not exist"
 
 
 @pytest.fixture

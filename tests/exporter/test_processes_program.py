@@ -222,6 +222,13 @@ def test_it_costs_nothing_until_it_is_enabled_and_comes_and_goes(
             break
 
 
+@pytest.mark.parametrize("meter", ["simulated", "estimate"])
+def test_devices_that_tell_no_processes_are_said_once(start_exporter: StartExporter, meter: str) -> None:
+    """A machine without GPUs, or a simulated board without processes: one line says why nobody is named."""
+    exporter = start_exporter("--meter", meter, "--collector.enable", "process").ready()
+    assert exporter.text().count("process energy was asked for, but no device here tells its processes") == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -41,6 +41,7 @@ class Watch:
         self._account = _account(seat, seats.lock, settings)
         self._since: float | None = None
         self.looked = threading.Event()
+        self.silent = False  # whether the driver answered last that it cannot tell
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"processes {seat.device.uuid}", daemon=True)
 
@@ -71,7 +72,7 @@ class Watch:
         now = self._clock.monotonic()
         if now - began > SLOW_SECONDS:
             return
-        uses = None
+        uses, self.silent = None, told is None
         if told is not None:
             owners = self._names.owners(use.pid for use in told)
             uses = tuple(Use(owners[use.pid], use.utilization_ratio) for use in told)
@@ -119,6 +120,8 @@ class Polls:
         end = self._clock.monotonic() + FIRST_LOOKS_SECONDS
         for watch in self._watches.values():
             watch.looked.wait(max(0.0, end - self._clock.monotonic()))
+        if all(watch.silent for watch in self._watches.values()):  # none at all, too
+            _LOG.warning("process energy was asked for, but no device here tells its processes")
         self._thread.start()
 
     def close(self) -> None:
