@@ -5,15 +5,19 @@ whole request that waits in a queue looks like work here. It knows the ASGI spec
 """
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from perjoule.errors import UsageError
 from perjoule.spans.client import PHASE, Spans
 from perjoule.spans.estimate import UNKNOWN, Energy
 from perjoule.spans.span import Span
 from perjoule.spans.wire import REQUEST_ID, Request
+
+_LOG = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -41,7 +45,8 @@ class SpanMiddleware:
     """Wraps an application: ``app.add_middleware(SpanMiddleware, spans=spans, task="summarization", model="bart")``.
 
     ``task`` and ``model`` are fixed, or functions of the request's scope; a task of None leaves the request alone
-    (health checks, metrics). ``weight`` is a function of the whole exchange; it only matters to who adds requests up.
+    (health checks, metrics), and so does a name that cannot be a label's value. ``weight`` is a function of the whole
+    exchange; it only matters to who adds requests up.
 
     A request ends as ``ok``, as ``cancelled`` (its client hung up, or its task was cancelled), as ``expired`` (status
     504), or as ``error`` (any other status from 400 on, an exception, an answer without an end).
@@ -77,8 +82,14 @@ class SpanMiddleware:
             await self._app(scope, receive, send)
             return
         model = self._model if isinstance(self._model, str) else self._model(scope)
+        try:
+            span = self._spans.span(task, model, self._phase)
+        except UsageError as error:  # a name that came with the request, perhaps
+            _LOG.debug("a request without a span: %s", error)
+            await self._app(scope, receive, send)
+            return
         incoming = _Incoming(receive, has_body=_has_body(scope))
-        outgoing = _Outgoing(send, incoming, self._spans.span(task, model, self._phase), _request_id(scope))
+        outgoing = _Outgoing(send, incoming, span, _request_id(scope))
         outcome = "error"
         try:
             await self._app(scope, incoming, outgoing)
@@ -90,8 +101,11 @@ class SpanMiddleware:
             incoming.stop()
             if outgoing.cut_short():
                 outcome = "cancelled"
-            weight = self._weight(Exchange(scope, incoming.bytes, outgoing.bytes))
-            outgoing.span.close([Request(outgoing.request_id, weight, outcome)])
+            request = Request(outgoing.request_id, 1.0, outcome)
+            try:
+                request = request._replace(weight=self._weight(Exchange(scope, incoming.bytes, outgoing.bytes)))
+            finally:  # a span without an end would take the energy of others
+                span.close([request])
 
 
 class _Incoming:

@@ -188,6 +188,9 @@ class Link:
             self._unsent += self._listener.hello()
         self._send(connection)
         self._receive(connection)
+        if self._talk.problem is not None:
+            self._say("refused", f"spans are refused: {self._talk.problem}")
+            self._talk.problem = None
 
     def _sleep(self, connection: socket.socket) -> None:
         poll = select.poll()
@@ -200,12 +203,8 @@ class Link:
 
     def _send(self, connection: socket.socket) -> None:
         if self._talk.ready and not self._unsent:
-            refused = self._talk.refused
             self._unsent, untold = self._talk.told(self._taken())
-            if self._talk.refused > refused:
-                self._say("refused", f"the exporter would refuse a span: {self._talk.problem}")
-            if untold:
-                self._listener.forsaken(untold)
+            self._listener.forsaken(untold)
         if self._unsent:
             with suppress(BlockingIOError):
                 self._unsent = self._unsent[connection.send(self._unsent) :]
@@ -217,14 +216,12 @@ class Link:
             return
         if not data:
             raise ConnectionError("it hung up")
-        was_ready, refused = self._talk.ready, self._talk.refused
-        settled = self._talk.received(data)
-        if settled:
-            self._listener.settled(settled)
+        was_ready = self._talk.ready
+        settled, refused = self._talk.received(data)
+        self._listener.settled(settled)
+        self._listener.forsaken(refused)
         if self._talk.ready and not was_ready:
             self._say("ready", "connected to the exporter's span socket", logging.INFO)
-        if self._talk.refused > refused:
-            self._say("refused", f"the exporter refuses spans: {self._talk.problem}")
 
     def _farewell(self, connection: socket.socket) -> None:
         connection.settimeout(_FAREWELL_SECONDS)
@@ -237,7 +234,9 @@ class Link:
         return [self._queue.popleft() for _ in range(len(self._queue))]
 
     def _discard(self) -> None:
-        self._talk.dropped += sum(isinstance(item, Open) for item in self._taken())
+        items = self._taken()
+        self._talk.dropped += sum(isinstance(item, Open) for item in items)
+        self._listener.forsaken([item.number for item in items if isinstance(item, Close)])
 
     def _lose(self) -> None:
         self._accepting = False

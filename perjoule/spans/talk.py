@@ -40,7 +40,7 @@ class Talk:
         sent: spans of which the exporter was told the beginning.
         dropped: spans of which it was told neither, or not the end.
         refused: lines that it could not take, or could not have taken.
-        problem: why it was the last time.
+        problem: why, of the last of them that nobody has looked at.
     """
 
     def __init__(self) -> None:
@@ -73,8 +73,8 @@ class Talk:
             lines.append(open_line(item, device))
         return b"".join(lines), untold
 
-    def received(self, data: bytes) -> list[Settled]:
-        """Take over what came, which may end within a line, and return what has settled.
+    def received(self, data: bytes) -> tuple[list[Settled], list[int]]:
+        """Take over what came, which may end within a line; return what has settled, and the spans in refused lines.
 
         Raises:
             ValueError: it is not of this protocol.
@@ -82,7 +82,8 @@ class Talk:
         *lines, self._received = (self._received + data).split(b"\n")
         if len(self._received) > _MAX_ANSWER_BYTES:
             raise ValueError("the exporter's line does not end")
-        settled = []
+        settled: list[Settled] = []
+        refused: list[int] = []
         for line in filter(None, lines):
             message = decoded(line)
             if isinstance(message, Settled):
@@ -90,9 +91,11 @@ class Talk:
             elif isinstance(message, Problem):
                 self.refused += 1
                 self.problem = message.text
+                if message.number is not None:
+                    refused.append(message.number)
             elif message is not None:
                 self._learn(message)
-        return settled
+        return settled, refused
 
     def lost(self) -> None:
         """Take over that the connection is gone: what was open there is abandoned, and nothing is known any more."""

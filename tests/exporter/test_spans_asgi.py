@@ -85,7 +85,10 @@ def application(spans: Spans, release: threading.Event) -> FastAPI:
     def weight(exchange: Exchange) -> float:
         return exchange.received_bytes + exchange.sent_bytes
 
-    app.add_middleware(SpanMiddleware, spans=spans, task=task, model=lambda _: "bart", weight=weight)
+    def model(scope: Any) -> str:
+        return "b\nart" if scope["path"] == "/status/418" else "bart"
+
+    app.add_middleware(SpanMiddleware, spans=spans, task=task, model=model, weight=weight)
     return app
 
 
@@ -226,9 +229,11 @@ def test_a_client_that_hangs_up_is_cancelled(site: Site, path: str) -> None:
 
 
 def test_what_is_no_task_is_left_alone(site: Site) -> None:
-    """A task of None is no span: health checks cost nobody anything."""
-    answer, _ = site.ask("/healthz")
-    assert "x-energy-quality" not in answer.headers
+    """A task of None is no span: health checks cost nobody anything. Nor is a model that cannot be a label."""
+    for path, status_code in (("/healthz", 200), ("/status/418", 418)):
+        answer, _ = site.ask(path)
+        assert answer.status == status_code
+        assert "x-energy-quality" not in answer.headers
     site.ask("/plain")
     site.closed()
     assert len(site.book.opened()) == 1

@@ -62,7 +62,8 @@ def test_the_documented_lines_are_taken() -> None:
     assert heard.faults == 0
     assert [type(each) for each in heard.told][1] is Opened
     talk = Talk()
-    (settled,) = talk.received(block("json", '"settled": 17').encode())
+    (settled,), refused = talk.received(block("json", '"settled": 17').encode())
+    assert refused == [17]
     assert settled.joules == pytest.approx(sum(settled.requests.values()))
     assert (talk.problem, list(talk.watts.values())) == ("span 17 is not open", [253.0])
 
