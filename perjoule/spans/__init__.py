@@ -15,11 +15,15 @@ the thread and the socket, ``session`` one process's, ``client`` and ``span`` wh
 middleware.
 """
 
-from perjoule.spans.asgi import SpanMiddleware
+from typing import TYPE_CHECKING, Any
+
 from perjoule.spans.client import PHASE, Spans, Stats
 from perjoule.spans.estimate import UNKNOWN, Energy, Quality, added
 from perjoule.spans.span import Span
 from perjoule.spans.wire import MORE, Device, Request
+
+if TYPE_CHECKING:
+    from perjoule.spans.asgi import SpanMiddleware
 
 __all__ = [
     "MORE",
@@ -35,3 +39,12 @@ __all__ = [
     "Stats",
     "added",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the middleware when it is asked for: the exporter shares this package, and needs no asyncio."""
+    if name == "SpanMiddleware":
+        from perjoule.spans.asgi import SpanMiddleware
+
+        return SpanMiddleware
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,6 @@
 """One span as its server sees it: begun, ended, and what it cost, as far as that is known."""
 
-import asyncio
-import concurrent.futures
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -14,8 +13,6 @@ from perjoule.spans.wire import AnyRequest, Kind, checked_requests
 
 SETTLED_SECONDS = 0.25
 """Two of the slowest counters' ticks, and the time that the exporter lets lines come in."""
-
-_CANCELLED = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)
 
 
 class Span:
@@ -93,13 +90,15 @@ class Span:
         if self._awaited is not None:
             try:
                 self._awaited.future.result(timeout)
-            except concurrent.futures.TimeoutError:
+            except TimeoutError:
                 self._session.forget(self._awaited)
         return self.energy
 
     async def settled(self, timeout: float = SETTLED_SECONDS) -> Energy:  # noqa: ASYNC109 (as of wait, not of a task)
         """Do the same without blocking the event loop."""
         if self._awaited is not None:
+            import asyncio  # here, because the exporter shares this package and needs none of it
+
             future = asyncio.wrap_future(self._awaited.future)
             done, _ = await asyncio.wait([future], timeout=timeout)
             if not done:
@@ -113,7 +112,7 @@ class Span:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._end_ns is None and kind is not None:
-            outcome = "cancelled" if issubclass(kind, _CANCELLED) else "error"
+            outcome = "cancelled" if _is_cancellation(kind) else "error"
             with suppress(UsageError):
                 self.requests = tuple([each._replace(outcome=outcome) for each in checked_requests(self.requests)])
         self.close()
@@ -143,3 +142,10 @@ class Span:
         if self._awaited is None or not self._awaited.future.done() or self._awaited.future.cancelled():
             return None
         return self._awaited.future.result()
+
+
+def _is_cancellation(kind: type[BaseException]) -> bool:
+    if issubclass(kind, (GeneratorExit, KeyboardInterrupt)):
+        return True
+    asyncio = sys.modules.get("asyncio")  # whose error it cannot be where nobody has imported it
+    return asyncio is not None and issubclass(kind, asyncio.CancelledError)

@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -290,3 +293,14 @@ def test_the_socket_is_where_it_was_named_or_in_the_usual_places(
 ) -> None:
     """Argument, environment, the system's place, the user's: in this order."""
     assert [str(path) for path in client_paths(named, environment)] == expected
+
+
+def test_who_imports_the_lines_gets_no_asyncio() -> None:
+    """The exporter shares this package and has its memory to mind; the middleware is there when asked for."""
+    asked = (
+        "import sys, perjoule.spans; assert 'asyncio' not in sys.modules; "
+        "from perjoule.spans import SpanMiddleware; assert 'asyncio' in sys.modules; "
+        "assert not hasattr(perjoule.spans, 'nothing')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", asked], env=environment, check=True, timeout=60)
