@@ -203,8 +203,8 @@ class SpanServer:
     # All clients
 
     def _accept(self, now: float) -> None:
-        """Take who wants in. Where no file is left to open, they wait in the kernel's queue."""
-        with suppress(OSError):
+        """Take who wants in. Where no file is left to open, a silent connection gives way, or they wait."""
+        try:
             while True:
                 accepted, _ = self._listening.socket.accept()
                 accepted.setblocking(False)
@@ -216,15 +216,24 @@ class SpanServer:
                 self._last += 1
                 client = self._clients[self._last] = _Client(self._last, accepted, now)
                 self._selector.register(accepted, _READ, client)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            _LOG.debug("cannot accept: %s", error)
+            self._drop_silent()
 
     def _has_room(self) -> bool:
-        """Return whether another client may come, after dropping the first that has not said hello if need be."""
+        """Return whether another client may come, after dropping a silent one if need be."""
         if len(self._clients) >= MAX_CLIENTS:
-            silent = (client for client in self._clients.values() if client.conversation.name is None)
-            first = next(silent, None)
-            if first is not None:
-                self._drop(first)
+            self._drop_silent()
         return len(self._clients) < MAX_CLIENTS
+
+    def _drop_silent(self) -> None:
+        """Drop the first that has not said hello, if there is one."""
+        silent = (client for client in self._clients.values() if client.conversation.name is None)
+        first = next(silent, None)
+        if first is not None:
+            self._drop(first)
 
     def _tell(self, now: float) -> None:
         """Tell clients what they wait for, and hang up on those that say nothing."""
