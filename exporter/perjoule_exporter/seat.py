@@ -14,7 +14,7 @@ from typing import TypeVar
 from perjoule.errors import DeviceLostError
 from perjoule_exporter.clock import Clock, Moment
 from perjoule_exporter.energy import MAX_AGE_SECONDS
-from perjoule_exporter.meters import Device, DeviceKind, Meter, Reading, Status
+from perjoule_exporter.meters import AsksFirst, Device, DeviceKind, Meter, Reading, Status
 from perjoule_exporter.pace import Pace, Rest
 from perjoule_exporter.track import Charges, Track
 
@@ -78,16 +78,20 @@ class Seat:
     next_read: float = 0.0
     next_status: float = 0.0
     rest: Rest = field(default_factory=Rest)
-    _pending: list[tuple[Reading, Moment, float]] = field(default_factory=list)  # with the seconds that each took
+    _pending: list[tuple[Callable[[], Reading] | Reading, Moment, float]] = field(default_factory=list)
+    _ask: Call[Callable[[], Reading] | Reading] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ask = self.meter.ask if isinstance(self.meter, AsksFirst) else self.meter.read
 
     def read(self, clock: Clock, lock: threading.Lock, rules: Rules, caller: "Caller") -> None:
         """Read the device once and decide when it is read next."""
         before = clock.monotonic()
         try:
-            reading = caller(self, self.meter.read)
+            asked = caller(self, self._ask)
             now = clock.now()
             with lock:
-                self._pending.append((reading, now, now.monotonic - before))
+                self._pending.append((asked, now, now.monotonic - before))
                 if rules.attended(self.device) or now.monotonic - self._pending[0][1].monotonic >= FOLD_SECONDS:
                     self.fold(rules)
             had_status = now.monotonic >= self.next_status
@@ -103,7 +107,8 @@ class Seat:
 
     def fold(self, rules: Rules) -> None:
         """Add the readings up that have not been yet. The lock is held, here and by whoever looks at the sums."""
-        for reading, now, took in self._pending:
+        for asked, now, took in self._pending:
+            reading = asked if isinstance(asked, Reading) else asked()
             self.track.took(took)
             if took <= MAX_AGE_SECONDS:  # else nobody knows what time it is of
                 self.track.advance(reading, now, rules.charges())

@@ -5,7 +5,7 @@ seconds. It knows nothing of sums, resets, scrapes or carbon: those are the samp
 is ``None``, never 0 and never the last value.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -149,6 +149,21 @@ class Meter(Protocol):
 
     def close(self) -> None:
         """Give the source back. No method is called afterwards."""
+        ...
+
+
+@runtime_checkable
+class AsksFirst(Protocol):
+    """A meter that reads now and works out what it read later, which is cheaper done for several readings in a row."""
+
+    def ask(self, device: Device) -> Callable[[], Reading]:
+        """Read energy and power now, and return what makes a reading of them.
+
+        That is called once, by any thread, in the order in which it was asked, and makes no call that may hang.
+
+        Raises:
+            DeviceLostError: the device no longer answers.
+        """
         ...
 
 

@@ -5,14 +5,15 @@ as the exporter runs, for its joules must not change their meaning under way. Wh
 session of NVML. A board whose counter stays at 0 while power is drawn has no counter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from perjoule.errors import DeviceLostError
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.meters import Device, DeviceKind, ProcessUse, Reading, Slice, Status
 from perjoule_exporter.meters.integral import PowerIntegral
-from perjoule_exporter.meters.nvml.driver import Fields, Handle
+from perjoule_exporter.meters.nvml.driver import Fields, Handle, are_plain
 from perjoule_exporter.meters.nvml.mig import slices_of
 from perjoule_exporter.meters.nvml.power import (
     AVERAGE_POWER,
@@ -131,11 +132,26 @@ class Board:
         Raises:
             DeviceLostError: the GPU does not answer.
         """
-        energy, average, instant = self._fields.read()
+        return self._reading(self._fields.words(), self._clock.wall())
+
+    def ask(self) -> Callable[[], Reading]:
+        """Read energy and power, and return what makes a reading of them, which takes no further call.
+
+        Raises:
+            DeviceLostError: the GPU does not answer.
+        """
+        words, wall = self._fields.words(), self._clock.wall()
+        if self.method == COUNTER and are_plain(words):
+            return partial(self._reading, words, wall)
+        reading = self._reading(words, wall)
+        return lambda: reading
+
+    def _reading(self, words: tuple[int, ...], wall: float) -> Reading:
+        energy, average, instant = self._fields.answers(words)
         milliwatts = instant[0] if instant else self._handle.ask("nvmlDeviceGetPowerUsage", vital=True)
         watts = watts_of(milliwatts)
         if self.method == COUNTER:
-            microjoules, moved_at = self._counted(energy)
+            microjoules, moved_at = self._counted(energy, wall)
         else:
             microjoules, moved_at = self._integrated(watts)
         return Reading(microjoules, moved_at, watts, watts_of(average[0]) if average else None)
@@ -164,9 +180,9 @@ class Board:
             self._handle.forget()  # under MIG other calls answer than without
         self.slices, self._slices_read_at = slices, self._clock.monotonic()
 
-    def _counted(self, energy: tuple[int, int] | None) -> tuple[int | None, float | None]:
+    def _counted(self, energy: tuple[int, int] | None, wall: float) -> tuple[int | None, float | None]:
         if energy is not None:
-            return energy[0] * 1000, self._stamps.moved_at(*energy, wall=self._clock.wall())
+            return energy[0] * 1000, self._stamps.moved_at(*energy, wall=wall)
         millijoules = self._handle.ask("nvmlDeviceGetTotalEnergyConsumption", vital=True)
         return None if millijoules is None else millijoules * 1000, None
 

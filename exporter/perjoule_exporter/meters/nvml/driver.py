@@ -54,6 +54,9 @@ _GONE = frozenset(
 """Answers that say of themselves that the device is not there."""
 
 
+_UNSIGNED_INT, _UNSIGNED_LONG_LONG = 1, 3  # nvmlValueType_t
+_PLAIN_WORDS = 12
+_LITTLE_ENDIAN = sys.byteorder == "little"
 _NOT_AVAILABLE_32, _NOT_AVAILABLE_64 = 2**32 - 1, 2**64 - 1
 """NVML_VALUE_NOT_AVAILABLE: a call that works and answers this has no answer. As milliwatts it would be 4.3 MW."""
 
@@ -165,13 +168,31 @@ class Fields:
         Raises:
             DeviceLostError: the GPU does not answer.
         """
+        return self.answers(self.words())
+
+    def words(self) -> tuple[int, ...]:
+        """Make the call and return what came, four words for each field; empty where there is no such call.
+
+        Raises:
+            DeviceLostError: the GPU does not answer.
+        """
         code = self._call(*self._arguments) if self._call is not None else pynvml.NVML_ERROR_FUNCTION_NOT_FOUND
         if code:
             self._check(code)
+            return ()
+        return self._layout.unpack_from(self._array)
+
+    def answers(self, words: tuple[int, ...]) -> list[tuple[int, int] | None]:
+        """Return (value, timestamp in µs) of each field from its words.
+
+        Raises:
+            DeviceLostError: one of them says that the GPU does not answer.
+        """
+        if not words:
             return [None] * len(self._array)
         answers: list[tuple[int, int] | None] = []
-        words = iter(self._layout.unpack_from(self._array))
-        for stamp, kind, result, raw in zip(words, words, words, words, strict=True):
+        each = iter(words)
+        for stamp, kind, result, raw in zip(each, each, each, each, strict=True):
             if result:
                 self._check(result)
                 answers.append(None)
@@ -183,6 +204,21 @@ class Fields:
     def _check(self, code: int) -> None:
         if code not in _NEVER and code not in _NOT_NOW:
             raise self._handle.lost(pynvml.NVMLError(code))
+
+
+def are_plain(words: tuple[int, ...]) -> bool:
+    """Return whether these are the words of an energy and two powers that are all there, in the kinds they come in."""
+    if len(words) != _PLAIN_WORDS or not _LITTLE_ENDIAN:
+        return False
+    _, kind, result, raw, _, kind_1, result_1, raw_1, _, kind_2, result_2, raw_2 = words
+    return (
+        not (result or result_1 or result_2)
+        and kind == _UNSIGNED_LONG_LONG
+        and kind_1 == kind_2 == _UNSIGNED_INT
+        and raw != _NOT_AVAILABLE_64
+        and raw_1 & _NOT_AVAILABLE_32 != _NOT_AVAILABLE_32
+        and raw_2 & _NOT_AVAILABLE_32 != _NOT_AVAILABLE_32
+    )
 
 
 class Session:
@@ -288,13 +324,13 @@ _KINDS = MappingProxyType({0: "=d", 1: "=I", 2: "=Q", 3: "=Q", 4: "=q", 5: "=i",
 
 def _decoded(kind: int, raw: int) -> int | None:
     """Return the number in a value of NVML, of which ``raw`` is all eight bytes; None where it is none."""
-    if kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG:
+    if kind == _UNSIGNED_LONG_LONG:
         return None if raw == _NOT_AVAILABLE_64 else raw
-    if kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT and sys.byteorder == "little":  # its four bytes are the lowest
+    if kind == _UNSIGNED_INT and _LITTLE_ENDIAN:  # its four bytes are the lowest
         value = raw & 0xFFFFFFFF
         return None if value == _NOT_AVAILABLE_32 else value
     value = struct.unpack_from(_KINDS.get(kind, "=Q"), raw.to_bytes(8, sys.byteorder))[0]
-    return None if kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT and value == _NOT_AVAILABLE_32 else _whole(value)
+    return None if kind == _UNSIGNED_INT and value == _NOT_AVAILABLE_32 else _whole(value)
 
 
 def _whole(value: float) -> int | None:

@@ -99,6 +99,14 @@ class NvmlMeter:
         """
         return self._asked(device, Board.read)
 
+    def ask(self, device: Device) -> Callable[[], Reading]:
+        """Read energy and power of one GPU, and return what makes a reading of them, without any further call.
+
+        Raises:
+            DeviceLostError: it does not answer.
+        """
+        return self._asked(device, Board.ask)
+
     def status(self, device: Device) -> Status:
         """Read limit, clocks, memory, temperature and throttling of one GPU.
 
