@@ -83,7 +83,8 @@ def test_the_program_publishes_disjoint_zones_apart_from_the_rest(
         return exporter.scrape().number("cpu_energy_joules_total") - before
 
     wait_until(lambda: rose() > 4, "5 J more")
-    assert rose() == pytest.approx(5.0, abs=0.01)  # the last of the steps above may have been read after the first scrape
+    # The last of the small steps above may have been read after the first scrape.
+    assert rose() == pytest.approx(5.0, abs=0.01)
     scrape = exporter.scrape()
     assert scrape.value("cpu_info", package="0", zone="package", method="counter") == 1
     zones = {s.labels["zone"] for s in scrape.samples if s.name == "cpu_zone_energy_joules_total"}

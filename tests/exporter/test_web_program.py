@@ -39,7 +39,7 @@ def test_clients_do_not_hold_up_the_end(start_exporter: StartExporter) -> None:
     half.sendall(b"GET /metrics HTTP/1.1\r\nHo")
     hung.settimeout(0.5)
     questions = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 1_000_000
-    with pytest.raises(OSError, match="timed out|reset|Broken pipe"):  # until it is cut off, or every buffer is full
+    with pytest.raises(OSError, match=r"timed out|reset|Broken pipe"):  # until it is cut off, or every buffer is full
         hung.sendall(questions)
     assert stopped_within(exporter) < 1.0
     assert "Traceback" not in exporter.text()
