@@ -9,7 +9,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from perjoule.metrics import CATALOGUE, METHODS, REQUEST_OUTCOMES, TOKEN_KINDS, Metric, Program
+from perjoule.metrics import (
+    CATALOGUE,
+    ENERGY_OUTCOMES,
+    METHODS,
+    REQUEST_OUTCOMES,
+    TOKEN_KINDS,
+    UNATTRIBUTED_REASONS,
+    Metric,
+    Program,
+)
 from perjoule.workloads import WORKLOADS, WorkUnit
 from perjoule_grafana.queries import DEVICE_INFO, POWER, WINDOWS, Window
 
@@ -70,6 +79,8 @@ def _values() -> str:
     return _table(("label", "values"), (
         ("`task`", ", ".join(WORKLOADS)),
         ("`outcome` of `inference_requests_total`", ", ".join(REQUEST_OUTCOMES)),
+        ("`outcome` of `inference_energy_joules_total`, `inference_emissions_grams_total`", ", ".join(ENERGY_OUTCOMES)),
+        ("`reason` of `inference_unattributed_energy_joules_total`", ", ".join(UNATTRIBUTED_REASONS)),
         ("`kind` of `inference_tokens_total`", ", ".join(TOKEN_KINDS)),
         ("`unit` of `inference_work_units_total`", ", ".join(WorkUnit)),
         ("`method` of `gpu_info`, `cpu_info`", ", ".join(METHODS)),

@@ -47,6 +47,7 @@ _CPU = ("package", "zone")
 _TASK = ("task", "model")
 _READ_BUCKETS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_REQUEST_JOULES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
 _BATCH_BUCKETS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 
 
@@ -129,6 +130,36 @@ _CATALOGUE = (
     _exporter("datacenter_pue_ratio", Kind.GAUGE, (), "Power usage effectiveness applied to emissions."),
     _exporter("electricity_price_per_kwh", Kind.GAUGE, ("currency",),
               "What a kWh costs, as stated to the exporter, in the currency of its ISO 4217 code."),
+    # What the exporter charges to inferences, of the devices that servers tell it of (docs/energy.md).
+    _exporter("inference_energy_joules_total", Kind.COUNTER, (*_TASK, "device", "outcome"),
+              "The device's energy that was charged to inferences by how they ended, in joules: shares of what was"
+              " measured."),
+    _exporter("inference_request_energy_joules", Kind.HISTOGRAM, _TASK,
+              "Settled energy of requests that ended ok, in joules; its sum is that of"
+              " inference_energy_joules_total{outcome=ok} over all devices.", _REQUEST_JOULES),
+    _exporter("inference_counter_energy_joules_total", Kind.COUNTER, ("device",),
+              "All energy of the device, in joules: charged + idle + unattributed + open, in every scrape."),
+    _exporter("inference_idle_energy_joules_total", Kind.COUNTER, ("device",),
+              "What the device would have used without work, in time that no span covers, in joules."),
+    _exporter("inference_unattributed_energy_joules_total", Kind.COUNTER, ("device", "reason"),
+              "Energy of the device that is nobody's, by why, in joules."),
+    _exporter("inference_open_energy_joules", Kind.GAUGE, ("device",),
+              "Energy not shared out yet, or given to requests that have not ended, in joules."),
+    _exporter("inference_emissions_grams_total", Kind.COUNTER, (*_TASK, "device", "outcome"),
+              "CO2e of the charged energy at the intensity and PUE of the time of use, in grams."),
+    _exporter("inference_learned_watts", Kind.GAUGE, ("device", *_TASK, "phase"),
+              "Power of the device while this work runs alone on it, in watts, as its counter told; absent while not"
+              " known to 5 %."),
+    _exporter("inference_learned_watts_error_ratio", Kind.GAUGE, ("device", *_TASK, "phase"),
+              "Standard error of the learned watts as a ratio of them, also while they are absent."),
+    _exporter("inference_idle_watts", Kind.GAUGE, ("device",),
+              "Power of the device without work, in watts, as configured or as seen; absent until then."),
+    _exporter("inference_settlement_delay_seconds", Kind.GAUGE, ("device",),
+              "Time from the end of the last shared interval to when it was shared out."),
+    _exporter("inference_spans_late_total", Kind.COUNTER, ("device",),
+              "Lines that told of a time whose energy was given away already."),
+    _exporter("inference_span_clients", Kind.GAUGE, ("device",),
+              "Clients of the span socket that have told of work on this device and are connected."),
     # The server.
     _server("inference_requests_total", Kind.COUNTER, (*_TASK, "outcome"), "Requests by how they ended."),
     _server("inference_request_seconds", Kind.HISTOGRAM, _TASK, "Time from a request's arrival to its answer.",
@@ -154,6 +185,12 @@ CATALOGUE: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metr
 
 REQUEST_OUTCOMES = ("ok", "invalid", "too_large", "busy", "expired", "cancelled", "draining", "error")
 """Values of ``outcome`` of ``inference_requests_total``; every request ends in exactly one."""
+
+ENERGY_OUTCOMES = ("ok", "cancelled", "expired", "error", "abandoned", "overhead")
+"""Values of ``outcome`` of ``inference_energy_joules_total``: abandoned had no end, overhead no request in it."""
+
+UNATTRIBUTED_REASONS = ("down", "reset", "stall", "lost", "gap", "foreign", "no_span", "idle_unknown")
+"""Values of ``reason`` of ``inference_unattributed_energy_joules_total``; ``docs/energy.md`` says what each is."""
 
 TOKEN_KINDS = ("input", "output", "padding")
 """Values of ``kind`` of ``inference_tokens_total``."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from perjoule.errors import UsageError
 from perjoule_exporter.address import Address, parse_address
+from perjoule_exporter.charging.settings import IdleWatts, SpanSettings, idle_watts
 from perjoule_exporter.collector import chosen_groups
 from perjoule_exporter.configfile import settings
 from perjoule_exporter.embodied import Embodied
@@ -40,6 +41,8 @@ class Config:
     embodied: Embodied | None
     collectors: frozenset[str]
     processes: ProcessSettings
+    spans: SpanSettings
+    idle: IdleWatts
     sysfs: Path
     estimate: EstimateSettings
     simulated_script: Path | None
@@ -58,6 +61,8 @@ NEEDS_RESTART = {
     "telemetry_path": "--web.telemetry-path",
     "web_config_file": "--web.config.file",
     "processes": "--process.*",
+    "spans": "--span.*",
+    "idle": "--ledger.*",
     "sysfs": "--path.sysfs",
     "estimate": "--estimate.*",
     "simulated_script": "--simulated.script",
@@ -85,6 +90,8 @@ def parse(argv: Sequence[str] | None) -> Config:
         embodied=_embodied(given),
         collectors=_collectors(given),
         processes=_processes(given),
+        spans=SpanSettings(given.span_socket, given.span_group),
+        idle=idle_watts(given.ledger_idle_watts or []),
         sysfs=given.sysfs,
         estimate=EstimateSettings(given.idle_watts, given.max_watts),
         simulated_script=given.simulated_script,

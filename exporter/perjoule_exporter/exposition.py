@@ -1,8 +1,9 @@
 """Families to text, in the format that the scraper asked for: Prometheus text or OpenMetrics 1.0.0.
 
 Byte for byte what prometheus_client writes (a test compares them), in a fraction of its time: labels of a series are
-the same from scrape to scrape, so their text is kept. It does not know where families come from. Exemplars, native
-histograms, timestamps and names beyond ``[a-zA-Z_:][a-zA-Z0-9_:]*`` are not written: nothing here makes any.
+the same from scrape to scrape, so their text is kept. It does not know where families come from. Exemplars are written
+on histograms only; native histograms, timestamps and names beyond ``[a-zA-Z_:][a-zA-Z0-9_:]*`` are not: nothing here
+makes any.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -104,7 +105,7 @@ def openmetrics(registry: CollectorRegistry) -> bytes:
     for family in registry.collect():
         _PLAIN_TYPES[family.type]
         lines.append(_openmetrics_head(family.name, family.type, family.documentation, family.unit))
-        _write_samples(family, lines)
+        (_write_exemplars if family.type == "histogram" else _write_samples)(family, lines)
     lines.append("# EOF\n")
     return "".join(lines).encode(errors="replace")  # a text that is none costs itself, not the scrape
 
@@ -115,6 +116,18 @@ def _write_samples(family: Family, lines: list[str]) -> None:
         series = sample.labels
         text = labels(tuple(series.items())) if series else ""
         lines.append(f"{sample.name}{text} {number(sample.value)}\n")
+
+
+def _write_exemplars(family: Family, lines: list[str]) -> None:
+    """Write the samples of a histogram with the exemplars that some have."""
+    _write_samples(family, lines)
+    first = len(lines) - len(family.samples)
+    for place, sample in enumerate(family.samples, first):
+        exemplar = sample.exemplar
+        if exemplar is not None:
+            labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(exemplar.labels.items()))
+            stamp = "" if exemplar.timestamp is None else f" {exemplar.timestamp}"
+            lines[place] = f"{lines[place][:-1]} # {{{labels}}} {_number(exemplar.value)}{stamp}\n"
 
 
 @lru_cache(1024)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from perjoule import __version__
 from perjoule.errors import UsageError
+from perjoule.spans.path import SYSTEM
 from perjoule_exporter.collector.groups import collector_names
 from perjoule_exporter.configfile import SEE_HELP
 from perjoule_exporter.intensity.flags import add_carbon_flags, number
@@ -68,6 +69,7 @@ def parser() -> Parser:
     _add_factors(made.add_argument_group("carbon and price"))
     _add_collectors(made.add_argument_group("families"))
     _add_processes(made.add_argument_group("processes (with --collector.enable process)"))
+    _add_inferences(made.add_argument_group("inferences"))
     _add_web(made.add_argument_group("web"))
     _add_logs(made.add_argument_group("logs"))
     made.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
@@ -234,6 +236,30 @@ def _add_processes(group: Group) -> None:
         type=Path,
         default=PROC,
         help="the /proc in which drivers' pids are looked up; in a container, the host's (default: %(default)s)",
+    )
+
+
+def _add_inferences(group: Group) -> None:
+    add = group.add_argument
+    add(
+        "--span.socket",
+        dest="span_socket",
+        metavar="PATH",
+        type=Path,
+        help=f"where servers tell of their batches (default: {SYSTEM}, else the user's runtime directory)",
+    )
+    add(
+        "--span.group",
+        dest="span_group",
+        metavar="GROUP",
+        help="who may connect to it beside the exporter's own user and group (default: nobody)",
+    )
+    add(
+        "--ledger.idle-watts",
+        dest="ledger_idle_watts",
+        metavar="W",
+        action="append",
+        help="power of each GPU without work, or DEVICE=W of one device, repeatable (default: learned)",
     )
 
 

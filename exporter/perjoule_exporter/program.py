@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from perjoule_exporter.access import Protection
 from perjoule_exporter.banners import of_devices
 from perjoule_exporter.changes import changes
+from perjoule_exporter.charging import Charging
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.collector import registry
 from perjoule_exporter.config import NEEDS_RESTART, Config
@@ -23,7 +24,8 @@ from perjoule_exporter.landing import About, landing_page
 from perjoule_exporter.logs import start_logging
 from perjoule_exporter.registry import open_meters
 from perjoule_exporter.sampler import Sampler
-from perjoule_exporter.seat import Rules
+from perjoule_exporter.seat import Rules, Seats
+from perjoule_exporter.spans import SpanServer, start_spans
 from perjoule_exporter.state import StateFile
 from perjoule_exporter.track import Charges
 from perjoule_exporter.view import DeviceView
@@ -57,11 +59,14 @@ class Exporter:
         saved = self._state.load() if self._state is not None else {}
         self._carbon = Carbon(config.carbon, clock, counted=basis_of(saved))
         saved = of_basis(saved, self._carbon.basis)
-        self._sampler = Sampler(open_meters(config, clock), self._rules(), clock, saved, failed)
+        self._charging = Charging(config.idle, clock) if "inference" in config.collectors else None
+        self._spans: SpanServer | None = None
+        self._sampler = Sampler(open_meters(config, clock), self._rules(), clock, saved, failed, self._seats())
         self._processes = self._asked_for_processes()
         try:
             self._carbon.start()
             self._sampler.start()
+            self._listen_for_spans()
             if self._processes is not None:
                 self._processes.start()
             self._web = self._listen(config)
@@ -69,6 +74,7 @@ class Exporter:
             self._carbon.close()
             if self._processes is not None:
                 self._processes.close()
+            self._close_spans()
             self._sampler.close()
             raise
         self._announce()
@@ -102,6 +108,8 @@ class Exporter:
         old, self.config = self.config, replace(config, **kept)
         self._sampler.rules = self._rules()
         self._follow_processes()
+        if "inference" in config.collectors and self._charging is None:
+            _LOG.warning("collector inference was off at the start: that needs a restart")
         start_logging(config.log_level, config.log_format)
         self._protection()  # its file says now, not at the next scrape, what is wrong with it
         if self._carbon.described() != before:
@@ -111,6 +119,7 @@ class Exporter:
     def close(self) -> None:
         """Stop listening and measuring."""
         self._web.close()
+        self._close_spans()
         self._carbon.close()
         if self._processes is not None:
             self._processes.close()
@@ -121,7 +130,28 @@ class Exporter:
     def _rules(self) -> Rules:
         embodied = self.config.embodied
         per_second = None if embodied is None else embodied.grams_per_second
-        return Rules(self.config.pace, lambda: Charges(self._carbon.grams_per_joule(), per_second))
+        charging = self._charging
+        return Rules(
+            self.config.pace,
+            lambda: Charges(self._carbon.grams_per_joule(), per_second),
+            lambda device: charging is not None and charging.attended(device),
+        )
+
+    def _seats(self) -> Seats:
+        if self._charging is None:
+            return Seats()
+        seats = Seats(self._charging.adopt)
+        self._charging.guard(seats.lock)
+        return seats
+
+    def _listen_for_spans(self) -> None:
+        if self._charging is not None:
+            settings = self.config.spans
+            self._spans = start_spans(self._charging, settings.socket, settings.group)
+
+    def _close_spans(self) -> None:
+        if self._spans is not None:
+            self._spans.close()
 
     def _asked_for_processes(self) -> "Polls | None":
         if "process" not in self.config.collectors:

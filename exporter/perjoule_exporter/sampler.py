@@ -41,6 +41,7 @@ class Sampler:
         clock: Clock | None = None,
         saved: Mapping[str, Saved] | None = None,
         failed: Callable[[], None] = lambda: None,
+        seats: Seats | None = None,
     ) -> None:
         """Find the devices.
 
@@ -52,7 +53,7 @@ class Sampler:
         self._clock = clock or Clock()
         self._saved = dict(saved or {})
         self._failed = failed
-        self._seats = Seats()
+        self._seats = seats or Seats()
         self._stop = threading.Event()
         for meter in self.meters:
             self._find(meter, first=True)

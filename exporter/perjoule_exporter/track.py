@@ -70,8 +70,8 @@ class Charger(Protocol):
         """Share out what can be by the monotonic time ``now``."""
         ...
 
-    def shown(self, now: float) -> Snapshot:
-        """Return whose the sum is at the monotonic time ``now``."""
+    def shown(self, now: float) -> Snapshot | None:
+        """Return whose the sum is at the monotonic time ``now``; None where nobody ever told of work."""
         ...
 
     def saved(self) -> Any:
@@ -275,7 +275,10 @@ class Track:
         """Return whose the device's energy was, which stays known while it does not answer."""
         if self.charger is None or self.energy.total is None:
             return None
-        return Charged(self.charger.shown(now.monotonic), now.wall - now.monotonic)
+        shown = self.charger.shown(now.monotonic)
+        if shown is None:
+            return None
+        return Charged(shown, now.wall - now.monotonic, emissions=self.energy.grams is not None)
 
     def _ceiling(self) -> float:
         """Return more watts than the device can draw."""

@@ -37,10 +37,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """Whose a device's energy was. ``wall_offset``: seconds from the monotonic clock to Unix time."""
+    """Whose a device's energy was.
+
+    ``wall_offset``: seconds from the monotonic clock to Unix time; ``emissions``: whether those are counted.
+    """
 
     ledger: Snapshot
     wall_offset: float
+    emissions: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,9 @@ class RunningExporter:
 
     def __init__(self, log: Path, *flags: str, environment: dict[str, str] | None = None) -> None:
         self.log = log
-        command = [sys.executable, "-m", "perjoule_exporter", "--web.listen-address", "127.0.0.1:0", *flags]
+        self.socket = log.with_suffix(".sock")  # the default one is the machine's, and of one exporter only
+        usual = ["--web.listen-address", "127.0.0.1:0", "--span.socket", str(self.socket)]
+        command = [sys.executable, "-m", "perjoule_exporter", *usual, *flags]
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}

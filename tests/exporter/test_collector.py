@@ -21,7 +21,8 @@ from perjoule_exporter.price import Price
 from perjoule_exporter.processes.owner import IDLE, Owner
 from perjoule_exporter.processes.owner import Kind as OwnerKind
 from perjoule_exporter.track import OUTCOMES, READ_BUCKETS
-from perjoule_exporter.view import DeviceView, Measured
+from perjoule_exporter.view import Charged, DeviceView, Measured
+from tests.exporter.charged import some_charged
 from tests.exporter.running import Scrape, StartExporter, request
 
 AVERAGE = Carbon(CarbonSettings(zone="FRA", pue=1.2)).factors()
@@ -57,9 +58,9 @@ CORE = Device(DeviceKind.CPU_ZONE, "cpu-1-core", 1, "counter", "core")
 CPU = Device(DeviceKind.CPU, "cpu-1", 1, "estimated", "package")
 
 
-def view(device: Device, measured: Measured | None) -> DeviceView:
+def view(device: Device, measured: Measured | None, charged: Charged | None = None) -> DeviceView:
     counts = (1, *[0] * (len(READ_BUCKETS) - 1), 2)
-    return DeviceView(device, measured, 0.01, MappingProxyType(dict.fromkeys(OUTCOMES, 3)), counts, 0.25)
+    return DeviceView(device, measured, 0.01, MappingProxyType(dict.fromkeys(OUTCOMES, 3)), counts, 0.25, charged)
 
 
 def scrape(views: Iterable[DeviceView], factors: Factors = FACTORS) -> Scrape:
@@ -69,7 +70,7 @@ def scrape(views: Iterable[DeviceView], factors: Factors = FACTORS) -> Scrape:
 
 def test_exposed_families_are_the_catalogues() -> None:
     """Every row of the exporter is exposed with its type, labels and help, and nothing else but the process's own."""
-    text = scrape([view(GPU, MEASURED), view(CPU, MEASURED), view(CORE, MEASURED)]).text
+    text = scrape([view(GPU, MEASURED, some_charged()), view(CPU, MEASURED), view(CORE, MEASURED)]).text
     exposed = {}
     for family in text_string_to_metric_families(text):
         name = family.name + ("_total" if family.type == "counter" else "")

@@ -16,11 +16,12 @@ from perjoule_exporter.collector.snapshot import Snapshot
 from perjoule_exporter.config import parse
 from perjoule_exporter.exposition import plain
 from perjoule_exporter.intensity import Factors
+from tests.exporter.charged import some_charged
 from tests.exporter.running import Scrape, StartExporter
 from tests.exporter.test_collector import CORE, CPU, FACTORS, GPU, MEASURED, view
 from tests.exporter.test_configfile import reloaded, written
 
-VIEWS = [view(GPU, MEASURED), view(CPU, MEASURED), view(CORE, MEASURED)]
+VIEWS = [view(GPU, MEASURED, some_charged()), view(CPU, MEASURED), view(CORE, MEASURED)]
 ALWAYS = {"gpu_exporter_collector_success", "perjoule_build_info"}
 
 
@@ -124,7 +125,7 @@ def test_factors_that_fail_cost_carbon_only(caplog: pytest.LogCaptureFixture) ->
     found = Scrape(plain(registry(lambda: VIEWS, factors)).decode())
     assert found.value("gpu_exporter_collector_success", collector="carbon") == 0
     assert found.value("gpu_energy_joules_total") == MEASURED.energy_joules
-    assert not {name for name in found.names() if "emissions_grams_total" in name and "embodied" not in name}
+    assert not {name for name in found.names() if name.startswith(("gpu_emissions", "cpu_emissions"))}
     assert len(caplog.records) == 1
 
 

@@ -191,7 +191,7 @@ def test_file_descriptors_and_threads_do_not_grow(start_exporter: StartExporter)
         return len(list((process / "fd").iterdir())), len(list((process / "task").iterdir()))
 
     exporter.scrape()
-    wait_until(lambda: held()[1] == 5, "threads: main, reader, watchdog, discovery, web")
+    wait_until(lambda: held()[1] == 6, "threads: main, reader, watchdog, discovery, spans, web")
     before = held()
     for _ in range(300):
         request(exporter.url + "/metrics")

@@ -4,11 +4,12 @@ Samples are appended as they are, with labels that were made before: client_pyth
 for each sample, which is most of what a scrape would cost.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 from prometheus_client.metrics_core import Metric as Family
-from prometheus_client.samples import Sample
+from prometheus_client.samples import Exemplar, Sample
 from prometheus_client.utils import floatToGoString
 
 from perjoule.metrics import CATALOGUE
@@ -45,14 +46,27 @@ def of_each(name: str, devices: Iterable[Shown], values: Values) -> Family:
     )
 
 
-def histogram(name: str, counts: Iterable[tuple[Labels, tuple[int, ...], float]]) -> Family:
-    """Return a histogram of (labels, counts, sum). Counts are not cumulative; the last one is the rest to infinity."""
+class Distribution(NamedTuple):
+    """One series of a histogram. Counts are not cumulative; the last one is the rest to infinity.
+
+    ``exemplars``: one of each count, or none at all.
+    """
+
+    labels: Labels
+    counts: Sequence[int]
+    total: float
+    exemplars: Sequence[Exemplar | None] = ()
+
+
+def histogram(name: str, distributions: Iterable[Distribution]) -> Family:
+    """Return a histogram of the catalogue."""
     bounds = [*map(floatToGoString, CATALOGUE[name].buckets), "+Inf"]
     bucket, made = f"{name}_bucket", _empty(name)
-    for labels, numbers, total in counts:
+    for labels, numbers, total, exemplars in distributions:
         cumulated = [float(number) for number in accumulate(numbers)]
         made.samples += [
-            Sample(bucket, {**labels, "le": bound}, number) for bound, number in zip(bounds, cumulated, strict=True)
+            Sample(bucket, {**labels, "le": bound}, number, exemplar=exemplar)
+            for bound, number, exemplar in zip(bounds, cumulated, exemplars or [None] * len(bounds), strict=True)
         ]
         made.samples += Sample(f"{name}_count", labels, cumulated[-1]), Sample(f"{name}_sum", labels, total)
     return made

@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from prometheus_client.metrics_core import Metric as Family
 
-from perjoule_exporter.collector.family import Value, family, histogram, of_each, of_measured
+from perjoule_exporter.collector.family import Distribution, Value, family, histogram, of_each, of_measured
 from perjoule_exporter.collector.snapshot import Labels, Shown, Snapshot
 
 _ENERGY: Mapping[str, Value] = MappingProxyType(
@@ -78,7 +78,7 @@ def health(now: Snapshot) -> Iterator[Family]:
         ({**gpu.labels, "outcome": outcome}, number) for gpu in now.gpus for outcome, number in gpu.view.samples.items()
     )
     yield family("gpu_samples_total", outcomes)
-    durations = ((gpu.labels, gpu.view.read_bucket_counts, gpu.view.read_seconds_sum) for gpu in now.gpus)
+    durations = (Distribution(gpu.labels, gpu.view.read_bucket_counts, gpu.view.read_seconds_sum) for gpu in now.gpus)
     yield histogram("gpu_read_duration_seconds", durations)
 
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from prometheus_client.metrics_core import Metric as Family
 
 from perjoule.errors import UsageError
-from perjoule_exporter.collector import carbon, cpu, dcgm, gpu, process, runtime
+from perjoule_exporter.collector import carbon, cpu, dcgm, gpu, inference, process, runtime
 from perjoule_exporter.collector.snapshot import Snapshot
 
 
@@ -36,6 +36,7 @@ GROUPS: Mapping[str, Group] = MappingProxyType(
         "cpu": Group(cpu.energy),
         "carbon": Group(carbon.families),
         "embodied": Group(gpu.embodied),
+        "inference": Group(inference.families),
         "runtime": Group(runtime.families),
         "process": Group(process.families, unasked=False),
         "dcgm": Group(dcgm.families, unasked=False),

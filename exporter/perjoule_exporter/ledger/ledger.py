@@ -70,6 +70,16 @@ class Ledger:
         self._late = 0
         self._expired_at = -NEVER
 
+    @property
+    def awaiting(self) -> bool:
+        """Whether there are spans whose energy the counter has not told all of."""
+        return bool(self._live)
+
+    @property
+    def late(self) -> int:
+        """How many lines told of times whose energy was given away already."""
+        return self._late
+
     def announced(self, task: str, model: str) -> None:
         """Note that somebody may work: the owner's series start at 0."""
         row = self._accounts.row(*self._owners.owner(Owner(task, model)))
@@ -171,6 +181,7 @@ class Ledger:
             open_microjoules=self._open(),
             learned=self._watts.learned(),
             idle_watts=self._idle.watts,
+            clients=sum(not client.gone for client in self._clients.values()),
             late=self._late,
             delay_seconds=self._delay,
         )

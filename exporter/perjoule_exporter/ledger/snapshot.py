@@ -42,6 +42,7 @@ class Snapshot:
         open: what is not final: not shared out yet, or given to spans and requests that have not ended.
         learned: watts above idle of every kind of work.
         idle_watts: watts of the device without work; None while nobody knows.
+        clients: who have told of work on the device and are there.
         late: lines that told of times whose energy was given away already.
         delay_seconds: from the end of the last interval to when it was shared out; None before the first.
     """
@@ -53,16 +54,18 @@ class Snapshot:
     open: int
     learned: tuple[Learned[Kind], ...]
     idle_watts: float | None
+    clients: int
     late: int
     delay_seconds: float | None
 
 
-def shown(
+def shown(  # noqa: PLR0913 (each is one figure of the picture, by its name)
     accounts: Accounts,
     *,
     open_microjoules: int,
     learned: tuple[Learned[Kind], ...],
     idle_watts: float | None,
+    clients: int,
     late: int,
     delay_seconds: float | None,
 ) -> Snapshot:
@@ -75,6 +78,7 @@ def shown(
         open=open_microjoules,
         learned=learned,
         idle_watts=idle_watts,
+        clients=clients,
         late=late,
         delay_seconds=delay_seconds,
     )

@@ -7,17 +7,22 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from perjoule.errors import DeviceLostError
+from perjoule_exporter.charging import Charging, IdleWatts
 from perjoule_exporter.collector.groups import DEFAULT_GROUPS, GROUPS
 from perjoule_exporter.intensity import Carbon, CarbonSettings, Factors
+from perjoule_exporter.ledger import Kind as Work
+from perjoule_exporter.ledger import Owner, Share
 from perjoule_exporter.meters import MICRO, Device, DeviceKind, Meter, Reading, Slice, Status
 from perjoule_exporter.meters.estimate import EstimateSettings
 from perjoule_exporter.pace import Pace
 from perjoule_exporter.price import Price
 from perjoule_exporter.processes.account import Account
-from perjoule_exporter.processes.owner import Kind, Owner
+from perjoule_exporter.processes.owner import Kind
+from perjoule_exporter.processes.owner import Owner as ProcessOwner
 from perjoule_exporter.processes.shares import Look, Use
 from perjoule_exporter.sampler import Sampler
-from perjoule_exporter.seat import Rules
+from perjoule_exporter.seat import Rules, Seats
+from perjoule_exporter.spans import Announced, Closed, Opened
 from perjoule_exporter.track import Charges
 from perjoule_exporter.view import DeviceView
 from tests.exporter.fakes import WALL, Hands
@@ -59,11 +64,11 @@ NVIDIA_STATUS = Status(
 )
 MIG_STATUS = replace(NVIDIA_STATUS, utilization_ratio=None)
 AMD_STATUS = Status(750.0, 0.5, 2**30, 192 * 2**30, 48.0, MappingProxyType({"graphics": 2.1e9, "memory": 1.3e9}))
-
+BATCH = Work("summarization", "facebook/bart-large-cnn", "decode")
 
 USES = (
-    Use(Owner(Kind.PROCESS, "python3", "0f1e2d3c4b5a", "8a6b2f0c-1d3e-4f5a-9b7c-2e4d6f8a0b1c"), 0.6),
-    Use(Owner(Kind.PROCESS, "ollama", unit="ollama.service"), 0.3),
+    Use(ProcessOwner(Kind.PROCESS, "python3", "0f1e2d3c4b5a", "8a6b2f0c-1d3e-4f5a-9b7c-2e4d6f8a0b1c"), 0.6),
+    Use(ProcessOwner(Kind.PROCESS, "ollama", unit="ollama.service"), 0.3),
 )
 
 
@@ -126,6 +131,7 @@ class Case(NamedTuple):
     step: float = STEP_SECONDS
     factors: Factors = NO_ZONE
     groups: frozenset[str] = QUIET
+    spans: bool = False
 
     def sampled(self, folder: Path) -> tuple[DeviceView, ...]:
         """Return what there is to show at the end."""
@@ -134,16 +140,44 @@ class Case(NamedTuple):
         if self.factors.intensity is not None:
             grams = self.factors.intensity.grams_per_kwh * self.factors.pue / 3.6e6
         charges = Charges(grams, 1e-6 if self.factors.intensity is not None else None)
-        sampler = Sampler(meters, Rules(Pace(idle_seconds=STEP_SECONDS), lambda: charges), hands.clock)
+        book = _Batches(hands)
+        sampler = Sampler(
+            meters, Rules(Pace(idle_seconds=STEP_SECONDS), lambda: charges), hands.clock, seats=Seats(book.adopt)
+        )
         owners = _Owners(sampler, hands) if "process" in self.groups else None
         end = hands.seconds + self.seconds
         sampler.sample()
         while hands.seconds < end:
             passes(self.step)
             sampler.sample()
+            if self.spans:
+                book.work()
             if owners is not None:
                 owners.look()
         return sampler.views()
+
+
+class _Batches(Charging):
+    """Charging, with a client whose batches run for half of each second, on the first GPU."""
+
+    def __init__(self, hands: Hands) -> None:
+        super().__init__(IdleWatts(of_gpus=70.0), hands.clock)
+        self._now = hands.clock.monotonic
+        self._number = 0
+
+    def work(self) -> None:
+        """Tell what there is to be told by now."""
+        now = self._now()
+        busy = int(now * 2) % 2 == 1
+        if not self._number:
+            self.take(1, [Announced((Owner(*BATCH[:2]),))], now)
+        if busy and self._number % 2 == 0:
+            self._number += 1
+            self.take(1, [Opened(self._number, self.devices()[0].device, BATCH, now)], now)
+        elif not busy and self._number % 2 == 1:
+            shares = (Share(f"request-{self._number}", 300.0, "ok"), Share("other", 100.0, "cancelled"))
+            self.take(1, [Closed(self._number, self.devices()[0].device, now, shares, reply=False)], now)
+            self._number += 1
 
 
 class _Owners:
@@ -212,6 +246,7 @@ CASES: Mapping[str, Case] = MappingProxyType(
         "rapl-server": Case(_rapl, factors=FRANCE),
         "estimate": Case(_estimate, seconds=1.0, step=1.0, factors=FRANCE),
         "dcgm": Case(_boards(MIG, SECOND, lost=SECOND.uuid), groups=QUIET | {"dcgm"}),
+        "inferences": Case(_boards(H100, SECOND), factors=FRANCE, spans=True),
         "everything": Case(_everything, factors=FRANCE, groups=frozenset(GROUPS) - {"runtime"}),
     }
 )

@@ -1,0 +1,155 @@
+"""All accounts: what clients tell goes to the device that it is about, under the lock of the sums.
+
+It knows neither bytes nor sockets, nor how devices are read. Which devices there are it is told when they are found;
+those that can be charged for are GPUs and CPU packages. Memory and zones that overlap packages are not: no span can say
+how much of a batch ran there.
+"""
+
+import logging
+import threading
+from collections.abc import Sequence
+
+from perjoule_exporter.charging.account import Account
+from perjoule_exporter.charging.kept import go_on
+from perjoule_exporter.charging.settings import IdleWatts
+from perjoule_exporter.clock import Clock
+from perjoule_exporter.ledger import Kind, Ledger, Owner, Owners, Settled, Snapshot
+from perjoule_exporter.meters import Device, DeviceKind
+from perjoule_exporter.spans import Announced, Charged, Closed, KnownWatts, Opened, Refused, Told
+from perjoule_exporter.track import Track
+
+_LOG = logging.getLogger(__name__)
+
+
+class Charging:
+    """The ledgers of a program. It is the span socket's ``Book``."""
+
+    def __init__(self, idle: IdleWatts, clock: Clock) -> None:
+        self._idle = idle
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._owners = Owners()
+        self._announced: dict[Owner, None] = {}
+        self._clients: set[int] = set()
+        self._accounts: dict[str, Account] = {}
+        self._tracks: dict[str, Track] = {}
+
+    def guard(self, lock: threading.Lock) -> None:
+        """Take this lock for all that is told from now on: the one that the devices' sums are changed under."""
+        self._lock = lock
+
+    def adopt(self, track: Track) -> None:
+        """Open the account of a device that was found, if it can be charged for. The lock is held."""
+        device = track.device
+        if not _chargeable(device):
+            return
+        ledger = self._ledger(device, track)
+        account = Account(ledger)
+        for owner in self._announced:
+            account.announced(*owner)
+        account.attend(attentive=bool(self._clients))
+        self._accounts[device.uuid] = account
+        self._tracks[device.uuid] = track
+        track.charger = account
+
+    def attended(self, device: Device) -> bool:
+        """Return whether it matters exactly when this device's counter moves."""
+        account = self._accounts.get(device.uuid)
+        return account is not None and account.awaiting
+
+    # The span socket's book
+
+    def devices(self) -> Sequence[Charged]:
+        """Return the devices whose energy is shared out."""
+        found = [track.device for track in list(self._tracks.values())]
+        return [Charged(device.uuid, _kind(device), device.method) for device in found]
+
+    def watts(self) -> Sequence[KnownWatts]:
+        """Return what is known well enough to estimate with. Asked twice a second while there are clients."""
+        now = self._clock.monotonic()
+        with self._lock:
+            shown = [(uuid, account.shown(now)) for uuid, account in self._accounts.items()]
+        return [known for uuid, snapshot in shown if snapshot is not None for known in _known(uuid, snapshot)]
+
+    def take(self, client: int, told: Sequence[Told], now: float) -> Sequence[Refused]:
+        """Take over what one client told, in this order."""
+        refused: list[Refused] = []
+        with self._lock:
+            self._attend(client)
+            for each in told:
+                if isinstance(each, Announced):
+                    self._announce(each.owners)
+                    continue
+                why = self._span(client, each, now)
+                if why is not None:
+                    refused.append(Refused(each.number, why))
+        return refused
+
+    def left(self, client: int, now: float) -> None:
+        """Take over that a client is gone."""
+        with self._lock:
+            self._clients.discard(client)
+            for account in self._accounts.values():
+                account.left(client, now)
+                if not self._clients:
+                    account.attend(attentive=False)
+
+    def settled(self) -> Sequence[Settled]:
+        """Return the spans that asked for what they were given and have settled since the last call."""
+        if not any(account.settled for account in list(self._accounts.values())):
+            return ()
+        found: list[Settled] = []
+        with self._lock:
+            for account in self._accounts.values():
+                found += account.settled
+                account.settled = []
+        return found
+
+    def _attend(self, client: int) -> None:
+        if client not in self._clients:
+            if not self._clients:
+                for account in self._accounts.values():
+                    account.attend(attentive=True)
+            self._clients.add(client)
+
+    def _announce(self, owners: Sequence[Owner]) -> None:
+        for owner in owners:
+            self._announced[self._owners.owner(owner)] = None
+            for account in self._accounts.values():
+                account.announced(*owner)
+
+    def _span(self, client: int, each: Opened | Closed, now: float) -> str | None:
+        """Take over that a span begins or ends; return what is wrong with it."""
+        account = self._accounts.get(each.device)
+        if account is None:
+            return f"{each.device} is not a device whose energy is shared out here"
+        if isinstance(each, Opened):
+            return account.opened(client, each.number, each.kind, each.start, now)
+        return account.closed(client, each.number, each.end, each.shares, now, reply=each.reply)
+
+    def _ledger(self, device: Device, track: Track) -> Ledger:
+        idle, total = self._idle.of(device), track.energy.total or 0
+        ledger = Ledger(self._owners, idle)
+        try:
+            go_on(ledger, track.kept_charges, total, with_grams=track.energy.grams is not None)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            _LOG.warning("what was charged of %s is of no use, it starts at 0: %r", device.uuid, error)
+            ledger = Ledger(self._owners, idle)
+            go_on(ledger, None, total, with_grams=False)
+        return ledger
+
+
+def _chargeable(device: Device) -> bool:
+    return device.kind is DeviceKind.GPU or (device.kind is DeviceKind.CPU and device.scope.startswith("package"))
+
+
+def _kind(device: Device) -> str:
+    return "gpu" if device.kind is DeviceKind.GPU else "cpu"
+
+
+def _known(uuid: str, snapshot: Snapshot) -> list[KnownWatts]:
+    return [
+        KnownWatts(uuid, Kind(*learned.kind), learned.watts)
+        for learned in snapshot.learned
+        if not learned.low_confidence
+    ]
