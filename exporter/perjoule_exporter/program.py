@@ -15,6 +15,7 @@ from perjoule_exporter.access import Protection
 from perjoule_exporter.banners import of_devices
 from perjoule_exporter.changes import changes
 from perjoule_exporter.charging import Charging
+from perjoule_exporter.charging.foreign import Foreign
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.collector import registry
 from perjoule_exporter.config import NEEDS_RESTART, Config
@@ -27,7 +28,7 @@ from perjoule_exporter.sampler import Sampler
 from perjoule_exporter.seat import Rules, Seats
 from perjoule_exporter.spans import SpanServer, start_spans
 from perjoule_exporter.state import StateFile
-from perjoule_exporter.track import Charges
+from perjoule_exporter.track import Charges, Track
 from perjoule_exporter.view import DeviceView
 from perjoule_exporter.web import Site, WebHandle, start_web
 from perjoule_exporter.webconfig import WebConfigFile
@@ -59,9 +60,13 @@ class Exporter:
         saved = self._state.load() if self._state is not None else {}
         self._carbon = Carbon(config.carbon, clock, counted=basis_of(saved))
         saved = of_basis(saved, self._carbon.basis)
-        self._charging = Charging(config.idle, clock) if "inference" in config.collectors else None
         self._spans: SpanServer | None = None
-        self._sampler = Sampler(open_meters(config, clock), self._rules(), clock, saved, failed, self._seats())
+        seats = Seats(self._found)
+        self._foreign = Foreign(seats, self._clients, clock, config.processes.procfs)
+        self._charging: Charging | None = None
+        if "inference" in config.collectors:
+            self._charging = Charging(config.idle, clock, seats.lock, self._foreign.start)
+        self._sampler = Sampler(open_meters(config, clock), self._rules(), clock, saved, failed, seats)
         self._processes = self._asked_for_processes()
         try:
             self._carbon.start()
@@ -137,12 +142,12 @@ class Exporter:
             lambda device: charging is not None and charging.attended(device),
         )
 
-    def _seats(self) -> Seats:
-        if self._charging is None:
-            return Seats()
-        seats = Seats(self._charging.adopt)
-        self._charging.guard(seats.lock)
-        return seats
+    def _found(self, track: Track) -> None:
+        if self._charging is not None:
+            self._charging.adopt(track)
+
+    def _clients(self) -> tuple[int, ...]:
+        return () if self._spans is None else self._spans.pids
 
     def _listen_for_spans(self) -> None:
         if self._charging is not None:
@@ -150,6 +155,7 @@ class Exporter:
             self._spans = start_spans(self._charging, settings.socket, settings.group)
 
     def _close_spans(self) -> None:
+        self._foreign.close()
         if self._spans is not None:
             self._spans.close()
 

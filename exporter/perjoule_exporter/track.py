@@ -16,7 +16,7 @@ from perjoule_exporter.clock import Moment
 from perjoule_exporter.energy import MAX_AGE_SECONDS, Energy, Interval, Used, saved_amount, saved_count
 from perjoule_exporter.ledger import Interval as Told
 from perjoule_exporter.ledger import Snapshot
-from perjoule_exporter.meters import MICRO, THROTTLE_REASONS, Device, Reading, Status
+from perjoule_exporter.meters import MICRO, THROTTLE_REASONS, Device, ProcessUse, Reading, Status
 from perjoule_exporter.processes.owner import Owner
 from perjoule_exporter.view import Charged, DeviceView, Measured
 from perjoule_exporter.window import SlidingExtremes
@@ -136,6 +136,7 @@ class Track:
         self.kept_split: Any = None  # what a splitter of an earlier run saved, until there is one again
         self.charger: Charger | None = None
         self.kept_charges: Any = None  # as ``kept_split``
+        self.heard: tuple[float, tuple[ProcessUse, ...] | None] | None = None  # who used it, and when that was told
         self._interrupted: str | None = None  # why nobody can tell of which work the next energy is
         self._unused_since: float | None = None  # since when the device says that nothing runs on it
         self._reading: Reading | None = None  # None after a failure

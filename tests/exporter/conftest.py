@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,18 @@ import pytest
 
 from tests.exporter.driver import FakeDriver
 from tests.exporter.nvml_remote import RemoteMeter
-from tests.exporter.running import RunningExporter, StartExporter
+from tests.exporter.running import RunningExporter, StartClient, StartExporter
+
+_CLIENT = """
+import sys, time
+from perjoule.spans import Spans
+spans = Spans("client", device=sys.argv[2], socket=sys.argv[1], owners=[("summarization", sys.argv[3])])
+number = 0
+while True:
+    with spans.span("summarization", sys.argv[3], "decode", requests=[(f"request-{number}", 1)]):
+        time.sleep(float(sys.argv[4]))
+    number += 1
+"""
 
 
 @pytest.fixture
@@ -26,6 +38,23 @@ def start_exporter(tmp_path: Path) -> Iterator[StartExporter]:
     yield start
     for exporter in started:
         exporter.kill()
+
+
+@pytest.fixture
+def start_client(tmp_path: Path) -> Iterator[StartClient]:
+    """Give a function that starts a client that runs one batch after the other."""
+    script = tmp_path / "client.py"
+    script.write_text(_CLIENT)
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(path: Path, device: str, model: str, seconds: float) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen([sys.executable, str(script), str(path), device, model, str(seconds)]))
+        return started[-1]
+
+    yield start
+    for client in started:
+        client.kill()
+        client.wait()
 
 
 @pytest.fixture(scope="session")

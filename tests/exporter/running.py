@@ -126,3 +126,4 @@ class RunningExporter:
 
 
 StartExporter = Callable[..., RunningExporter]
+StartClient = Callable[..., subprocess.Popen[bytes]]

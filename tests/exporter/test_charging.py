@@ -1,5 +1,6 @@
 """Charging over real sampling of scripted boards: what readings tell the ledgers, and when."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from perjoule_exporter.pace import Pace
 from perjoule_exporter.sampler import Sampler, Saved
 from perjoule_exporter.seat import Rules, Seats
 from perjoule_exporter.spans import Announced, Closed, Opened
-from perjoule_exporter.track import Charges
+from perjoule_exporter.track import Charges, Track
 from perjoule_exporter.view import DeviceView
 from tests.exporter.fakes import Hands, ScriptedMeter
 
@@ -41,11 +42,13 @@ class Running:
 
     def __post_init__(self) -> None:
         self.meter = ScriptedMeter(self.hands, self.gpus, tick=0.1, utilization=self.utilization)
-        self.book = Charging(self.idle, self.hands.clock)
-        seats = Seats(self.book.adopt)
-        self.book.guard(seats.lock)
+        seats = Seats(self._found)
+        self.book = Charging(self.idle, self.hands.clock, seats.lock)
         rules = Rules(Pace(), lambda: Charges(self.grams_per_joule), self.book.attended)
         self.sampler = Sampler([self.meter], rules, self.hands.clock, self.saved, seats=seats)
+
+    def _found(self, track: Track) -> None:
+        self.book.adopt(track)
 
     @property
     def now(self) -> float:
@@ -311,6 +314,6 @@ def test_only_gpus_and_packages_are_charged_for(tmp_path: Path) -> None:
     from tests.exporter.test_rapl import Machine
 
     machine = Machine(tmp_path, "server")
-    book = Charging(IdleWatts(), machine.hands.clock)
+    book = Charging(IdleWatts(), machine.hands.clock, threading.Lock())
     Sampler([machine.meter()], Rules(Pace(), Charges), machine.hands.clock, seats=Seats(book.adopt))
     assert [(each.device, each.kind) for each in book.devices()] == [("cpu-0", "cpu"), ("cpu-1", "cpu")]

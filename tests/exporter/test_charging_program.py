@@ -5,11 +5,10 @@ import random
 import signal
 import socket
 import stat
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,23 +20,12 @@ from perjoule_exporter.ledger import BOUNDS_JOULES, OUTCOMES, REASONS
 from perjoule_exporter.program import Exporter
 from perjoule_exporter.view import DeviceView
 from tests.exporter.driver import FakeDriver
-from tests.exporter.running import RunningExporter, Scrape, StartExporter, request, wait_until
+from tests.exporter.running import RunningExporter, Scrape, StartClient, StartExporter, request, wait_until
 
 WORK = ("summarization", "bart", "decode")
 ENERGY, COUNTER = "inference_energy_joules_total", "inference_counter_energy_joules_total"
 REQUESTS = "inference_request_energy_joules"
 MICROJOULE = 1e-6
-
-CLIENT = """
-import sys, time
-from perjoule.spans import Spans
-spans = Spans("client", device=sys.argv[2], socket=sys.argv[1], owners=[("summarization", sys.argv[3])])
-number = 0
-while True:
-    with spans.span("summarization", sys.argv[3], "decode", requests=[(f"request-{number}", 1)]):
-        time.sleep(float(sys.argv[4]))
-    number += 1
-"""
 
 
 def conserved(scrape: Scrape) -> None:
@@ -90,26 +78,6 @@ class Watch:
             return scrape if met(scrape) else None
 
         return wait_until(checked, what)
-
-
-@pytest.fixture
-def start_client(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Give a function that starts a client that runs one batch after the other."""
-    script = tmp_path / "client.py"
-    script.write_text(CLIENT)
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(path: Path, device: str, model: str, seconds: float) -> subprocess.Popen[bytes]:
-        started.append(subprocess.Popen([sys.executable, str(script), str(path), device, model, str(seconds)]))
-        return started[-1]
-
-    yield start
-    for client in started:
-        client.kill()
-        client.wait()
-
-
-StartClient = Callable[..., subprocess.Popen[bytes]]
 
 
 def charged(scrape: Scrape, model: str, outcome: str = "ok") -> float:

@@ -22,6 +22,8 @@ class Account:
         self._attentive = False
         self._told = bool(ledger.snapshot().charged)  # whether anybody ever was a client here
         self._together: Interval | None = None
+        self._foreign = 0.0
+        self._foreign_until = 0.0
 
     @property
     def awaiting(self) -> bool:
@@ -36,8 +38,14 @@ class Account:
 
     # What the device's sums tell
 
+    def shared_with_others(self, share: float, until: float) -> None:
+        """Take over which share of the device's use is not by clients, which holds until then if nothing newer does."""
+        self._foreign, self._foreign_until = share, until
+
     def used(self, told: Interval) -> None:
         """Take over energy that was just added to the device's sum."""
+        if self._foreign and told.end <= self._foreign_until:
+            told = told._replace(foreign=self._foreign)
         if self._attentive or self._ledger.awaiting:
             self._flush()
             self._ledger.used(told)

@@ -7,7 +7,7 @@ how much of a batch ran there.
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from perjoule_exporter.charging.account import Account
 from perjoule_exporter.charging.kept import go_on
@@ -24,19 +24,19 @@ _LOG = logging.getLogger(__name__)
 class Charging:
     """The ledgers of a program. It is the span socket's ``Book``."""
 
-    def __init__(self, idle: IdleWatts, clock: Clock) -> None:
+    def __init__(
+        self, idle: IdleWatts, clock: Clock, lock: threading.Lock, began: Callable[[], None] = lambda: None
+    ) -> None:
+        """``lock`` is what the devices' sums are changed under; ``began`` is called when the first client comes."""
+        self._began: Callable[[], None] | None = began
         self._idle = idle
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = lock
         self._owners = Owners()
         self._announced: dict[Owner, None] = {}
         self._clients: set[int] = set()
         self._accounts: dict[str, Account] = {}
         self._tracks: dict[str, Track] = {}
-
-    def guard(self, lock: threading.Lock) -> None:
-        """Take this lock for all that is told from now on: the one that the devices' sums are changed under."""
-        self._lock = lock
 
     def adopt(self, track: Track) -> None:
         """Open the account of a device that was found, if it can be charged for. The lock is held."""
@@ -111,6 +111,9 @@ class Charging:
                 for account in self._accounts.values():
                     account.attend(attentive=True)
             self._clients.add(client)
+        if self._began is not None:
+            self._began()
+            self._began = None
 
     def _announce(self, owners: Sequence[Owner]) -> None:
         for owner in owners:

@@ -79,6 +79,7 @@ class Watch:
         known = since is not None and began - since <= self._settings.patience_seconds  # a driver forgets what is older
         self._since = began
         with self._lock:
+            self._seat.track.heard = began, told
             start = since if known and since is not None else began
             self._account.look(Look(start, began, uses, self._seat.track.utilization_ratio(now)), now)
 

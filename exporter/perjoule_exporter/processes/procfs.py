@@ -15,6 +15,7 @@ from perjoule_exporter.processes.owner import UNKNOWN, Kind, Owner
 
 _LARGEST_BYTES = 1 << 16
 _LONGEST_NAME = 64
+_PARENT_FIELD = 1
 _START_FIELD = 19  # of those behind the name; proc(5) counts it as field 22
 
 
@@ -43,6 +44,12 @@ class Names:
         if before is not None and before.started != now.started:
             return _Seen(now.started, UNKNOWN)  # the pid was given anew: whose the use since the last look was is open
         return now
+
+
+def parent(proc: Path, pid: int) -> int | None:
+    """Return the pid of a process's parent; None where nobody can tell."""
+    fields = (_bytes(proc / str(pid) / "stat") or b"").rpartition(b")")[2].split()
+    return int(fields[_PARENT_FIELD]) if len(fields) > _PARENT_FIELD and fields[_PARENT_FIELD].isdigit() else None
 
 
 def sees_host(proc: Path) -> bool:

@@ -8,6 +8,7 @@ thread never works for more than half of the time, and a client that is too fast
 import logging
 import selectors
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ _SETTLES_SECONDS = 2.0  # for so long after a client has asked for it
 _CHUNK = 1 << 16  # bytes of one client that are read at a time,
 _BUDGET = 1 << 18  # and of all,
 _LEAST_CHUNK = 1 << 12  # but this much of each
+_CREDENTIALS = struct.Struct("3i")  # pid, uid and gid, as unix(7) has them
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
@@ -84,6 +86,11 @@ class SpanServer:
     def clients(self) -> int:
         """How many clients have said hello and are still there."""
         return sum(client.conversation.name is not None for client in list(self._clients.values()))
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The processes of those clients; 0 for one that is not in this program's namespace, or is just going."""
+        return tuple(_pid(client.socket) for client in list(self._clients.values()) if client.conversation.name)
 
     @property
     def alive(self) -> bool:
@@ -256,3 +263,11 @@ class SpanServer:
             for client in list(self._clients.values()):
                 if client.greeted:
                     self._guarded(client, self._send, line)
+
+
+def _pid(connected: socket.socket) -> int:
+    try:
+        credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except OSError:
+        return 0
+    return int(_CREDENTIALS.unpack(credentials)[0])

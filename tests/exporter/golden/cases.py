@@ -1,5 +1,6 @@
 """The machines behind the golden files: scripted devices, a clock that is set by hand, and seconds of real sampling."""
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -161,7 +162,7 @@ class _Batches(Charging):
     """Charging, with a client whose batches run for half of each second, on the first GPU."""
 
     def __init__(self, hands: Hands) -> None:
-        super().__init__(IdleWatts(of_gpus=70.0), hands.clock)
+        super().__init__(IdleWatts(of_gpus=70.0), hands.clock, threading.Lock())  # all is done by one thread
         self._now = hands.clock.monotonic
         self._number = 0
 
