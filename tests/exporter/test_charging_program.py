@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from perjoule.metrics import ENERGY_OUTCOMES, UNATTRIBUTED_REASONS
-from perjoule.spans import Spans
+from perjoule.spans import Quality, Spans
 from perjoule_exporter.config import parse
 from perjoule_exporter.ledger import BOUNDS_JOULES, OUTCOMES, REASONS
 from perjoule_exporter.program import Exporter
 from perjoule_exporter.view import DeviceView
-from tests.exporter.driver import FakeDriver
+from tests.exporter.driver import FakeDriver, joules
 from tests.exporter.running import RunningExporter, Scrape, StartClient, StartExporter, request, wait_until
 
 WORK = ("summarization", "bart", "decode")
@@ -280,3 +280,35 @@ def test_the_catalogue_has_the_ledgers_values() -> None:
 
     assert (ENERGY_OUTCOMES, UNATTRIBUTED_REASONS) == (OUTCOMES, REASONS)
     assert CATALOGUE[REQUESTS].buckets == BOUNDS_JOULES
+
+
+def test_a_client_is_told_what_its_requests_were_charged(start_exporter: StartExporter, driver: FakeDriver) -> None:
+    """Settled joules are those of the exporter's counters; what the board drew meanwhile is in them."""
+    exporter = start_exporter("--meter", "nvml", "--ledger.idle-watts", "0", environment=driver.environment).ready()
+    with Spans("test", device="GPU-fake-0", socket=exporter.socket, owners=[WORK[:2]]) as spans:
+        wait_until(lambda: spans.stats.connected, "the client is connected")
+        started = time.time()
+        with spans.span(*WORK) as span:
+            time.sleep(0.5)
+            span.close([("a", 3), ("b", 1)], reply=True)
+        drawn = joules(0, started, time.time())
+        settled = span.wait(5.0)
+        assert settled.quality is Quality.SETTLED
+        assert settled.joules is not None
+        assert settled.joules == pytest.approx(drawn, abs=12), "each edge is uncertain by a tick of 20 ms"
+        assert span.energy_of("a").joules == pytest.approx(0.75 * settled.joules, abs=MICROJOULE)
+        assert charged(exporter.scrape(), "bart") == pytest.approx(settled.joules, abs=MICROJOULE)
+
+
+def test_a_cpu_package_is_charged_for(start_exporter: StartExporter) -> None:
+    """By its estimate, with idle watts that were told, since CPUs do not say when they are idle."""
+    exporter = start_exporter("--meter", "estimate", "--ledger.idle-watts", "cpu-0=1").ready()
+    watch = Watch()
+    with Spans("test", socket=exporter.socket, owners=[WORK[:2]]) as spans:
+        wait_until(lambda: spans.stats.connected, "the client is connected")
+        with spans.span(*WORK, requests=[("a", 1)]):
+            time.sleep(0.3)
+        scrape = watch.until(exporter, lambda s: s.number(f"{REQUESTS}_count") == 1, "it is settled")
+    assert scrape.number(ENERGY, outcome="ok", device="cpu-0") > 0.1
+    assert scrape.number("inference_idle_watts", device="cpu-0") == 1.0
+    assert scrape.number(COUNTER, device="cpu-0") == scrape.number("cpu_energy_joules_total", package="0")
