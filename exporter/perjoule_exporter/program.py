@@ -23,6 +23,7 @@ from perjoule_exporter.intensity import Carbon, Factors
 from perjoule_exporter.intensity.kept import basis_of, marked, of_basis
 from perjoule_exporter.landing import About, landing_page
 from perjoule_exporter.logs import start_logging
+from perjoule_exporter.meters import FollowsWork
 from perjoule_exporter.registry import open_meters
 from perjoule_exporter.sampler import Sampler
 from perjoule_exporter.seat import Rules, Seats
@@ -66,7 +67,10 @@ class Exporter:
         self._charging: Charging | None = None
         if "inference" in config.collectors:
             self._charging = Charging(config.idle, clock, seats.lock, self._foreign.start)
-        self._sampler = Sampler(open_meters(config, clock), self._rules(), clock, saved, failed, seats)
+        meters = open_meters(config, clock)
+        self._sampler = Sampler(meters, self._rules(), clock, saved, failed, seats)
+        if self._charging is not None:
+            self._charging.followed_by([meter for meter in meters if isinstance(meter, FollowsWork)])
         self._processes = self._asked_for_processes()
         try:
             self._carbon.start()

@@ -115,7 +115,7 @@ def _open_estimate(config: Config, clock: Clock) -> Meter:
 def _open_simulated(config: Config, clock: Clock) -> Meter:
     script = load_script(config.simulated_script) if config.simulated_script is not None else DEFAULT
     truth = TruthFile(config.simulated_truth) if config.simulated_truth is not None else None
-    return SimulatedMeter(script, clock, NodeLoad() if script.follows_node else None, truth)
+    return SimulatedMeter(script, clock, NodeLoad() if script.follows_node else None, truth, work=True)
 
 
 def _open_replay(config: Config, clock: Clock) -> Meter:

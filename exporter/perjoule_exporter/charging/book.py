@@ -14,7 +14,7 @@ from perjoule_exporter.charging.kept import go_on
 from perjoule_exporter.charging.settings import IdleWatts
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.ledger import Kind, Ledger, Owner, Owners, Settled, Snapshot
-from perjoule_exporter.meters import Device, DeviceKind
+from perjoule_exporter.meters import Device, DeviceKind, FollowsWork, Work
 from perjoule_exporter.spans import Announced, Charged, Closed, KnownWatts, Opened, Refused, Told
 from perjoule_exporter.track import Track
 
@@ -35,8 +35,13 @@ class Charging:
         self._owners = Owners()
         self._announced: dict[Owner, None] = {}
         self._clients: set[int] = set()
+        self._followers: tuple[FollowsWork, ...] = ()
         self._accounts: dict[str, Account] = {}
         self._tracks: dict[str, Track] = {}
+
+    def followed_by(self, meters: Sequence[FollowsWork]) -> None:
+        """Tell these meters of all work from now on."""
+        self._followers = tuple(meters)
 
     def adopt(self, track: Track) -> None:
         """Open the account of a device that was found, if it can be charged for. The lock is held."""
@@ -89,6 +94,8 @@ class Charging:
         """Take over that a client is gone."""
         with self._lock:
             self._clients.discard(client)
+            for meter in self._followers:
+                meter.work_left(client, now)
             for account in self._accounts.values():
                 account.left(client, now)
                 if not self._clients:
@@ -126,9 +133,17 @@ class Charging:
         account = self._accounts.get(each.device)
         if account is None:
             return f"{each.device} is not a device whose energy is shared out here"
+        self._tell(client, each)
         if isinstance(each, Opened):
             return account.opened(client, each.number, each.kind, each.start, now)
         return account.closed(client, each.number, each.end, each.shares, now, reply=each.reply)
+
+    def _tell(self, client: int, each: Opened | Closed) -> None:
+        for meter in self._followers:
+            if isinstance(each, Opened):
+                meter.work_opened(each.device, (client, each.number), Work(*each.kind), each.start)
+            else:
+                meter.work_closed(each.device, (client, each.number), each.end)
 
     def _ledger(self, device: Device, track: Track) -> Ledger:
         idle, total = self._idle.of(device), track.energy.total or 0

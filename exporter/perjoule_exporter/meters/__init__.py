@@ -178,3 +178,31 @@ class SeesProcesses(Protocol):
             DeviceLostError: the device no longer answers.
         """
         ...
+
+
+class Work(NamedTuple):
+    """What runs in a span: its task, model and phase."""
+
+    task: str
+    model: str
+    phase: str
+
+
+@runtime_checkable
+class FollowsWork(Protocol):
+    """A meter of boards that do not exist, which draw what the spans on them say. No call waits for anything.
+
+    A span is named by its client and its number there; times are in monotonic seconds.
+    """
+
+    def work_opened(self, device: str, span: tuple[int, int], work: Work, start: float) -> None:
+        """Take over that a span has begun on a device."""
+        ...
+
+    def work_closed(self, device: str, span: tuple[int, int], end: float) -> None:
+        """Take over that it has ended."""
+        ...
+
+    def work_left(self, client: int, now: float) -> None:
+        """Take over that a client is gone, and its work with it."""
+        ...

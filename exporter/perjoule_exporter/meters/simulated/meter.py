@@ -12,13 +12,14 @@ from itertools import chain
 
 from perjoule.errors import DeviceLostError
 from perjoule_exporter.clock import Clock, Moment
-from perjoule_exporter.meters import MICRO, Device, ProcessUse, Reading, Status
+from perjoule_exporter.meters import MICRO, Device, ProcessUse, Reading, Status, Work
 from perjoule_exporter.meters.integral import PowerIntegral
 from perjoule_exporter.meters.simulated.board import Board, Gpu
 from perjoule_exporter.meters.simulated.curve import Driven, Load, Utilization
 from perjoule_exporter.meters.simulated.events import any_holds
 from perjoule_exporter.meters.simulated.script import Script
-from perjoule_exporter.meters.simulated.truth import Tick, TruthFile
+from perjoule_exporter.meters.simulated.truth import Span, Tick, TruthFile
+from perjoule_exporter.meters.simulated.work import LAG_SECONDS, Drawn, WorkLoad
 
 _HANG_LOOK_SECONDS = 0.02
 
@@ -52,13 +53,30 @@ class _Seat:
 class SimulatedMeter:
     """The boards of one script. Time begins when it is made."""
 
-    def __init__(self, script: Script, clock: Clock, load: Load | None = None, truth: TruthFile | None = None) -> None:
+    def __init__(
+        self,
+        script: Script,
+        clock: Clock,
+        load: Load | None = None,
+        truth: TruthFile | None = None,
+        *,
+        work: bool = False,
+    ) -> None:
+        """With ``work``, the one board that follows ``load`` follows the spans on it, from the first on."""
         now = clock.now()
         self._clock = clock
         self._truth = truth
         self._start = now.monotonic
+        self._followed = ""
         self._lock = threading.Lock()  # never held while a read hangs
         self._closed = threading.Event()
+        self._work, self._lag = None, 0.0
+        followers = [gpu for gpu in script.gpus if gpu.power is None]
+        if work and load is not None and len(followers) == 1:
+            gpu = followers[0]
+            self._followed = gpu.device.uuid
+            self._lag = min(LAG_SECONDS, gpu.sensor.delay_seconds)
+            load = self._work = WorkLoad(load, gpu.idle_watts, gpu.max_watts - gpu.idle_watts, self._drawn)
         self._load = _utilization(script, load, now.monotonic) if load is not None else None
         self._seats = {gpu.device.uuid: _seat(_board(gpu, self._load), now) for gpu in script.gpus}
         self._next_tick = 0.0
@@ -90,12 +108,35 @@ class SimulatedMeter:
             before, seat.processes_at = seat.processes_at, now
             return seat.board.processes(now if before is None else before, now)
 
+    def work_opened(self, device: str, span: tuple[int, int], work: Work, start: float) -> None:
+        """Let the board draw what a span on it does."""
+        if self._work is not None and device == self._followed:
+            self._work.opened(span, work, start)
+
+    def work_closed(self, device: str, span: tuple[int, int], end: float) -> None:
+        """Let it do so no longer."""
+        if self._work is not None and device == self._followed:
+            self._work.closed(span, end)
+
+    def work_left(self, client: int, now: float) -> None:
+        """Let it draw nothing more for a client."""
+        if self._work is not None:
+            self._work.left(client, now)
+
     def close(self) -> None:
         """End every call that hangs, and close the truth file."""
         self._closed.set()
         with self._lock:
             if self._truth is not None:
                 self._truth.close()
+
+    def _drawn(self, drawn: Drawn) -> None:
+        """Write down the truth of a span. The lock is held, for that is found out as time passes."""
+        if self._truth is not None:
+            now = self._clock.now()
+            offset = now.wall - now.monotonic
+            microjoules = round(drawn.joules * MICRO)
+            self._truth.write(Span(self._followed, drawn.work, drawn.start + offset, drawn.end + offset, microjoules))
 
     def _time(self) -> float:
         return self._clock.monotonic() - self._start
@@ -128,7 +169,7 @@ class SimulatedMeter:
         """Note every tick that has ended by now, of all boards: the truth file waits for nobody."""
         known = now.monotonic - self._start
         if self._load is not None:
-            known = self._load.advance(now.monotonic)
+            known = self._load.advance(now.monotonic - self._lag)
         if known < self._next_tick:
             return
         for seat in self._seats.values():

@@ -1,4 +1,4 @@
-"""The truth file: the true joules of every tick of every simulated board, as JSON lines.
+"""The truth file: the true joules of every tick of every simulated board, and of every span on one, as JSON lines.
 
 It holds what the boards used, whatever their sensors told and whoever could read them.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perjoule.errors import UsageError
-from perjoule_exporter.meters import MICRO
+from perjoule_exporter.meters import MICRO, Work
 
 _LOG = logging.getLogger(__name__)
 
@@ -45,8 +45,30 @@ class Tick:
         return json.dumps(line)
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The truth of one span on a board: Unix times, and microjoules that the board drew for it."""
+
+    device: str
+    work: Work
+    start: float
+    end: float
+    microjoules: int
+
+    def as_json(self) -> str:
+        """Return the span as one line of the truth file."""
+        line = {
+            "device": self.device,
+            **self.work._asdict(),
+            "start_seconds": self.start,
+            "end_seconds": self.end,
+            "span_joules": self.microjoules / MICRO,
+        }
+        return json.dumps(line)
+
+
 class TruthFile:
-    """JSON lines of every tick, each written whole, so that a reader never sees half a line but at the very end."""
+    """JSON lines of every tick and span, each written whole: a reader never sees half a line but at the very end."""
 
     def __init__(self, path: Path) -> None:
         """Create or empty the file.
@@ -60,8 +82,8 @@ class TruthFile:
         except OSError as error:
             raise UsageError(f"cannot write the truth file {path}: {error.strerror}") from error
 
-    def write(self, tick: Tick) -> None:
-        """Append one tick. The first failure is said and ends the file, not the measurement."""
+    def write(self, tick: Tick | Span) -> None:
+        """Append one tick, or a span. The first failure is said and ends the file, not the measurement."""
         if self._file is None:
             return
         try:
