@@ -12,7 +12,7 @@ import pytest
 from perjoule.spans import Spans
 from perjoule_exporter.meters import FollowsWork, Work
 from perjoule_exporter.meters.simulated import DEFAULT, SimulatedMeter, TruthFile
-from perjoule_exporter.meters.simulated.work import Drawn, WorkLoad, share_of
+from perjoule_exporter.meters.simulated.work import MOST_SPANS, Drawn, WorkLoad, share_of
 from tests.exporter.fakes import Hands
 from tests.exporter.running import StartExporter, wait_until
 from tests.exporter.test_charging_program import ENERGY, Watch
@@ -50,6 +50,20 @@ def test_a_span_is_told_what_was_drawn_for_it() -> None:
     mean += driven(1.0, 2.0)
     assert len(done) == 6
     assert sum(drawn.joules for drawn in done) == pytest.approx(2 * IDLE + RANGE * mean)
+
+
+def test_a_flood_of_spans_does_not_hold_up_the_board() -> None:
+    """What is over the limit is not drawn."""
+    done: list[Drawn] = []
+    driven = load(done)
+    for number in range(10_000):
+        driven.opened((1, number), DECODE, number * 1e-4)
+    began = time.monotonic()
+    assert driven(0.0, 1.0) <= 1.0
+    assert time.monotonic() - began < 5.0
+    driven.left(1, 1.0)
+    driven(1.0, 2.0)
+    assert len(done) == MOST_SPANS
 
 
 def test_kinds_of_work_differ() -> None:

@@ -17,6 +17,9 @@ from perjoule_exporter.meters.simulated.curve import Load
 LAG_SECONDS = 0.2
 """A board's time lies so far behind, or its delay where that is less: lines of spans take some milliseconds."""
 
+MOST_SPANS = 1000
+"""More at a time do not make the board draw anything: they are no work of a server, and would hold up its readings."""
+
 _LEAST, _STEP, _STEPS = 0.15, 0.05, 10
 _ENDLESS = float("inf")
 
@@ -60,7 +63,8 @@ class WorkLoad:
         """Take over that a span has begun."""
         with self._lock:
             self._told = True
-            self._spans.setdefault(span, Drawn(work, start))
+            if len(self._spans) + len(self._ended) < MOST_SPANS:
+                self._spans.setdefault(span, Drawn(work, start))
 
     def closed(self, span: tuple[int, int], end: float) -> None:
         """Take over that it has ended."""
