@@ -137,11 +137,18 @@ power = { points = [[0, 60], [1, 250]], repeat = true }
 kind = "lost"
 from_seconds = 3
 to_seconds = 5
+[[gpu]]
+power = 200
+[[gpu.event]]
+kind = "frozen"
+from_seconds = 2
+to_seconds = 4
+catch_up = true
 """
 
 
 def test_a_thousand_pictures_under_load_add_up(tmp_path: Path) -> None:
-    """With a switch of threads every 10 µs, three boards (one is reset, two are lost for a while), and two clients.
+    """With a switch of threads every 10 µs, four boards (reset, lost for a while, standing still), and two clients.
 
     To the microjoule, and in some whole scrapes too.
     """
@@ -175,7 +182,7 @@ def test_a_thousand_pictures_under_load_add_up(tmp_path: Path) -> None:
         exporter.close()
     assert all(scrape.number(f"{REQUESTS}_count", model=f"model-{number}") > 100 for number in range(2))
     reasons = {s.labels["reason"] for s in scrape.samples if s.labels.get("reason") in UNATTRIBUTED_REASONS and s.value}
-    assert {"lost", "reset"} <= reasons
+    assert {"lost", "reset", "stall"} <= reasons
 
 
 def _load(path: Path, number: int, done: threading.Event) -> None:
@@ -183,7 +190,7 @@ def _load(path: Path, number: int, done: threading.Event) -> None:
     with Spans(f"load/{number}", socket=path, owners=[("summarization", f"model-{number}")]) as spans:
         batch = 0
         while not done.is_set():
-            device = f"GPU-simulated-{chance.randrange(3)}"
+            device = f"GPU-simulated-{chance.randrange(4)}"
             outcome = chance.choice(["ok", "ok", "more", "error"])
             requests = [(f"r{batch // 2}-{place}", chance.random() * 100, outcome) for place in range(16)]
             with spans.span("summarization", f"model-{number}", "decode", device=device, requests=requests):
