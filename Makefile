@@ -27,7 +27,7 @@ demo: $(STAMP)
 	@$(BIN)/python deploy/demo.py --meter $(METER)
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -144,7 +144,7 @@ NOT_AVAILABLE = 2**32 - 1
             {"limit_watts", "temperature_celsius", "utilization_ratio", "graphics clock", "sm clock", "memory clock"},
         ),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value),  # the same in every worker
 )
 def test_a_value_that_cannot_be_is_absent(
     nvml_meter: RemoteMeter, driver: FakeDriver, switches: dict[str, int], absent: set[str]
