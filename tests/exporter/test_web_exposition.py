@@ -70,8 +70,12 @@ def test_the_librarys_own_bytes(text: str, samples: list[tuple[str, str, float]]
         for family in (gauge, counter, unknown):
             family.add_metric([first, second], value)
     bare = GaugeMetricFamily("d_ratio", text, value=math.pi, unit="ratio")
-    exemplars = [Exemplar({"request_id": text, "a": "b"}, value, 1.5e9) for _, _, value in samples] or [None]
-    buckets = [("0.25", 1.0, Exemplar({"a": text}, 0.2)), ("0.5", 1.0, exemplars[0]), ("+Inf", 2.0, None)]
+    exemplars = [Exemplar({"request_id": text, "a": "b"}, value, 1.5e9) for _, _, value in samples]
+    buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = [
+        ("0.25", 1.0, Exemplar({"a": text}, 0.2)),
+        ("0.5", 1.0, exemplars[0]) if exemplars else ("0.5", 1.0),
+        ("+Inf", 2.0),
+    ]
     histogram = HistogramMetricFamily("e_seconds", text, buckets=buckets, sum_value=3e7)
     summary = SummaryMetricFamily("f_seconds", text, count_value=2, sum_value=1e-9)
     all_of_them = registry(gauge, counter, unknown, bare, histogram, summary)
