@@ -23,7 +23,7 @@ from perjoule_exporter.intensity import Carbon, Factors
 from perjoule_exporter.intensity.kept import basis_of, marked, of_basis
 from perjoule_exporter.landing import About, landing_page
 from perjoule_exporter.logs import start_logging
-from perjoule_exporter.meters import FollowsWork
+from perjoule_exporter.meters import DeviceKind, FollowsWork
 from perjoule_exporter.registry import open_meters
 from perjoule_exporter.sampler import Sampler
 from perjoule_exporter.seat import Rules, Seats
@@ -223,6 +223,9 @@ def _announce_devices(views: tuple[DeviceView, ...]) -> None:
     for view in views:
         device = view.device
         _LOG.info("found %s (%s), method=%s", device.uuid, device.name or device.kind, device.method)
+    cpus = any(view.device.kind is not DeviceKind.GPU for view in views)
+    if cpus and any(view.device.scope == "module" for view in views):
+        _LOG.warning("a GPU's counter is its module's, CPU included: never add the joules of CPU and GPU up")
     for method, text in of_devices(views).items():
         if method != "estimated":  # which was said already, with its watts
             _LOG.warning("%s", text)

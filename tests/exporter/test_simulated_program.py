@@ -97,3 +97,13 @@ def test_a_bad_trace_ends_the_program_with_a_sentence(start_exporter: StartExpor
     exporter = start_exporter("--meter", "replay")
     assert exporter.ended() == 2
     assert "--meter replay and --replay.file need each other" in exporter.text()
+
+
+def test_a_module_beside_its_cpu_is_warned_of(start_exporter: StartExporter, tmp_path: Path) -> None:
+    """The CPU's joules are in both families then; with either alone there is nothing to say."""
+    script = tmp_path / "s.toml"
+    script.write_text('[[gpu]]\npower = 200\nscope = "module"\n')
+    flags = ("--meter", "simulated", "--simulated.script", str(script))
+    warning = "never add the joules of CPU and GPU up"
+    assert warning in start_exporter(*flags, "--meter", "estimate").ready().text()
+    assert warning not in start_exporter(*flags).ready().text()
