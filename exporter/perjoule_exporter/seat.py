@@ -78,43 +78,54 @@ class Seat:
     next_read: float = 0.0
     next_status: float = 0.0
     rest: Rest = field(default_factory=Rest)
-    _pending: list[tuple[Callable[[], Reading] | Reading, Moment, float]] = field(default_factory=list)
+    _pending: list["_Asked"] = field(default_factory=list)
     _ask: Call[Callable[[], Reading] | Reading] = field(init=False)
+    _attended: bool = False
+    _wait: float = 0.0  # seconds between two readings, as of the last time that readings were added up
 
     def __post_init__(self) -> None:
         self._ask = self.meter.ask if isinstance(self.meter, AsksFirst) else self.meter.read
 
     def read(self, clock: Clock, lock: threading.Lock, rules: Rules, caller: "Caller") -> None:
-        """Read the device once and decide when it is read next."""
+        """Read the device once and decide when it is read next.
+
+        Forty times a second and device, after a sleep: whatever need not be done each time is done when readings are
+        added up.
+        """
         before = clock.monotonic()
         try:
             asked = caller(self, self._ask)
-            now = clock.now()
+            now = clock.monotonic()
             with lock:
-                self._pending.append((asked, now, now.monotonic - before))
-                if rules.attended(self.device) or now.monotonic - self._pending[0][1].monotonic >= FOLD_SECONDS:
+                self._pending.append((asked, now, clock.wall(), now - before))
+                folds = self._attended or now - self._pending[0][1] >= FOLD_SECONDS
+                if folds:
                     self.fold(rules)
-            had_status = now.monotonic >= self.next_status
+            had_status = now >= self.next_status
             if had_status:
                 self._observe(caller(self, self.meter.status), clock.now(), lock)
         except DeviceLostError as error:
             self.failed(str(error), clock.monotonic(), lock, rules)
             return
-        self._plan(now, rules, had_status=had_status)
+        if folds or had_status:
+            self._pace(now, rules, had_status=had_status)
+        # The grid of due times is kept; what was missed (a suspended process) is skipped, not caught up.
+        late = now - self.next_read
+        self.next_read = self.next_read + self._wait if late < self._wait else now + self._wait
         if self.lost:
             _LOG.warning("%s is back", self.device.uuid)
             self.lost = False
 
     def fold(self, rules: Rules) -> None:
         """Add the readings up that have not been yet. The lock is held, here and by whoever looks at the sums."""
-        for asked, now, took in self._pending:
+        for asked, monotonic, wall, took in self._pending:
             reading = asked if isinstance(asked, Reading) else asked()
             self.track.took(took)
             if took <= MAX_AGE_SECONDS:  # else nobody knows what time it is of
-                self.track.advance(reading, now, rules.charges())
+                self.track.advance(reading, Moment(monotonic, wall), rules.charges())
                 self.rest.drew(reading.power_watts, self.track.power.lowest())
         if self._pending:
-            self.track.settle(self._pending[-1][1].monotonic)
+            self.track.settle(self._pending[-1][1])
         self._pending.clear()
 
     def failed(self, why: str, time: float, lock: threading.Lock, rules: Rules, outcome: str = "lost") -> None:
@@ -134,20 +145,21 @@ class Seat:
             self.track.observe(status, now)
         self.rest.utilized(status.utilization_ratio if self.device.kind is DeviceKind.GPU else None, now.monotonic)
 
-    def _plan(self, now: Moment, rules: Rules, *, had_status: bool) -> None:
-        resting = self.rest.resting(now.monotonic)
-        attended = rules.attended(self.device)
-        next_move = self.track.energy.next_move() if attended else None
-        wait = rules.pace.until_next(
+    def _pace(self, now: float, rules: Rules, *, had_status: bool) -> None:
+        resting = self.rest.resting(now)
+        self._attended = rules.attended(self.device)
+        next_move = self.track.energy.next_move() if self._attended else None
+        self._wait = rules.pace.until_next(
             resting=resting,
-            attended=attended,
-            until_tick=None if next_move is None else next_move - now.monotonic,
+            attended=self._attended,
+            until_tick=None if next_move is None else next_move - now,
         )
-        # The grid of due times is kept; what was missed (a suspended process) is skipped, not caught up.
-        late = now.monotonic - self.next_read
-        self.next_read = self.next_read + wait if late < wait else now.monotonic + wait
         if had_status:
-            self.next_status = now.monotonic + (RESTING_STATUS_SECONDS if resting else STATUS_SECONDS)
+            self.next_status = now + (RESTING_STATUS_SECONDS if resting else STATUS_SECONDS)
+
+
+_Asked = tuple[Callable[[], Reading] | Reading, float, float, float]
+"""A reading, or what makes it; when it was made on the monotonic clock and the wall's; and how long it took."""
 
 
 class Caller:
