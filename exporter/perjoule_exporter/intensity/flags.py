@@ -14,6 +14,11 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 def add_carbon_flags(group: Any) -> None:
     """Add the flags to argparse's ``group`` (whose class is private)."""
+    _add_factors(group)
+    _add_live(group)
+
+
+def _add_factors(group: Any) -> None:
     add = group.add_argument
     add(
         "--carbon.zone",
@@ -30,6 +35,10 @@ def add_carbon_flags(group: Any) -> None:
         default=1.0,
         help="power usage effectiveness of the site, applied to emissions (default: %(default)s)",
     )
+
+
+def _add_live(group: Any) -> None:
+    add = group.add_argument
     add(
         "--carbon.provider",
         dest="carbon_provider",
