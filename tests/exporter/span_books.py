@@ -2,11 +2,23 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from perjoule.spans import Spans
 from perjoule_exporter.ledger import Interval, Kind, Ledger, Settled, Snapshot
 from perjoule_exporter.meters import MICRO
-from perjoule_exporter.spans import Announced, Charged, Closed, KnownWatts, Opened, Refused, Told
+from perjoule_exporter.spans import (
+    Announced,
+    Charged,
+    Closed,
+    KnownWatts,
+    Opened,
+    Refused,
+    SpanServer,
+    Told,
+    start_spans,
+)
 
 GPU = "GPU-simulated-0"
 SUMMARY = Kind("summarization", "bart", "decode")
@@ -98,3 +110,13 @@ class LedgerBook(WrittenBook):
     def snapshot(self) -> Snapshot:
         with self.lock:
             return self.ledger.snapshot()
+
+
+Connect = Callable[..., Spans]
+"""Makes a client of the socket under test."""
+
+
+def started(book: WrittenBook, path: Path) -> SpanServer:
+    made = start_spans(book, path)
+    assert made is not None
+    return made

@@ -10,13 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from perjoule.spans import Quality, Spans
-from perjoule_exporter.spans import SpanServer, start_spans
+from perjoule_exporter.spans import SpanServer
 from tests.exporter.running import wait_until
 from tests.exporter.span_books import GPU, SUMMARY, WrittenBook
 
@@ -33,19 +32,6 @@ SEEDS = (
     b"\x00\xff\xfe\n",
     b"9" * 5000 + b"\n",
 )
-
-
-@pytest.fixture
-def book() -> WrittenBook:
-    return WrittenBook()
-
-
-@pytest.fixture
-def served(book: WrittenBook, tmp_path: Path) -> Iterator[SpanServer]:
-    made = start_spans(book, tmp_path / "spans.sock")
-    assert made is not None
-    yield made
-    made.close()
 
 
 def works(book: WrittenBook, served: SpanServer) -> None:

@@ -58,20 +58,6 @@ class RawClient:
 
 
 @pytest.fixture
-def book() -> WrittenBook:
-    return WrittenBook()
-
-
-@pytest.fixture
-def served(book: WrittenBook, tmp_path: Path) -> Iterator[SpanServer]:
-    made = start_spans(book, tmp_path / "spans.sock")
-    assert made is not None
-    yield made
-    made.close()
-    assert not made.alive
-
-
-@pytest.fixture
 def connect(served: SpanServer) -> Iterator[Callable[..., RawClient]]:
     made: list[RawClient] = []
 

@@ -5,63 +5,12 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
-
 from perjoule.spans import UNKNOWN, Quality, Spans
-from perjoule_exporter.spans import Announced, SpanServer, start_spans
+from perjoule_exporter.spans import Announced, SpanServer
 from tests.exporter.running import wait_until
-from tests.exporter.span_books import GPU, SUMMARY, WrittenBook
-
-RETRY = (0.01, 0.05)
-Connect = Callable[..., Spans]
-
-
-def started(book: WrittenBook, path: Path) -> SpanServer:
-    made = start_spans(book, path)
-    assert made is not None
-    return made
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "spans.sock"
-
-
-@pytest.fixture
-def book() -> WrittenBook:
-    return WrittenBook()
-
-
-@pytest.fixture
-def served(book: WrittenBook, path: Path) -> Iterator[SpanServer]:
-    made = started(book, path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def make(path: Path) -> Iterator[Connect]:
-    made: list[Spans] = []
-
-    def make(**settings: object) -> Spans:
-        spans = Spans("test/1", socket=path, retry_seconds=RETRY, **settings)  # type: ignore[arg-type]
-        made.append(spans)
-        return spans
-
-    yield make
-    for each in made:
-        each.close()
-
-
-@pytest.fixture
-def spans(served: SpanServer, make: Connect) -> Spans:
-    assert served.alive
-    made = make()
-    wait_until(lambda: made.stats.connected, "the client is connected")
-    return made
+from tests.exporter.span_books import GPU, SUMMARY, Connect, WrittenBook, started
 
 
 def test_a_settlement_that_cannot_come_is_not_waited_for(served: SpanServer, spans: Spans) -> None:
