@@ -88,19 +88,28 @@ class StateFile:
             new.write_text(content, encoding="utf-8")
             new.replace(self._path)
         except OSError as error:
-            for path in (new, self._path):
-                with suppress(OSError):
-                    path.unlink(missing_ok=True)
-            if not self._failed:
-                _LOG.warning(
-                    "the state file %s cannot be written (%s) and is removed: after a restart counters start at 0",
-                    self._path, error.strerror,
-                )  # fmt: skip
-            self._failed = True
+            self._give_up(new, error)
         else:
             if self._failed:
                 _LOG.warning("the state file %s is written again", self._path)
             self._failed = False
+
+    def _give_up(self, new: Path, error: OSError) -> None:
+        """Remove what is of no use any more, and say once what will be after a restart."""
+        for path in (new, self._path):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        if not self._failed and os.path.lexists(self._path):
+            _LOG.warning(
+                "the state file %s can be neither written (%s) nor removed: remove it, or a restart takes counters back",
+                self._path, error.strerror,
+            )  # fmt: skip
+        elif not self._failed:
+            _LOG.warning(
+                "the state file %s cannot be written (%s) and is removed: after a restart counters start at 0",
+                self._path, error.strerror,
+            )  # fmt: skip
+        self._failed = True
 
     def close(self) -> None:
         """Let another exporter have the file."""

@@ -128,6 +128,20 @@ def test_a_write_that_fails_removes_the_file(tmp_path: Path, boot: Path, caplog:
     ]
 
 
+def test_an_old_file_that_cannot_be_removed_is_not_called_removed(
+    tmp_path: Path, boot: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Then counters would go back at a restart, and the one warning says so."""
+    path = tmp_path / "state"
+    state = StateFile(path, boot)
+    (path / "obstacle").mkdir(parents=True)
+    for _ in range(2):
+        state.write({"GPU-a": {}})
+    state.close()
+    (record,) = caplog.records
+    assert "nor removed: remove it, or a restart takes counters back" in record.getMessage()
+
+
 def started(start_exporter: StartExporter, driver: FakeDriver, path: Path) -> RunningExporter:
     flags = ("--meter", "nvml", "--carbon.zone", "FRA", "--state.file", str(path))
     return start_exporter(*flags, environment=driver.environment).ready()
