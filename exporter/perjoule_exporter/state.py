@@ -101,7 +101,7 @@ class StateFile:
                 path.unlink(missing_ok=True)
         if not self._failed and os.path.lexists(self._path):
             _LOG.warning(
-                "the state file %s can be neither written (%s) nor removed: remove it, or a restart takes counters back",
+                "the state file %s can neither be written (%s) nor removed: remove it, or a restart takes sums back",
                 self._path, error.strerror,
             )  # fmt: skip
         elif not self._failed:

@@ -139,7 +139,7 @@ def test_an_old_file_that_cannot_be_removed_is_not_called_removed(
         state.write({"GPU-a": {}})
     state.close()
     (record,) = caplog.records
-    assert "nor removed: remove it, or a restart takes counters back" in record.getMessage()
+    assert "nor removed: remove it, or a restart takes sums back" in record.getMessage()
 
 
 def started(start_exporter: StartExporter, driver: FakeDriver, path: Path) -> RunningExporter:
