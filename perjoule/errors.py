@@ -97,11 +97,18 @@ class NotFoundError(RequestError):
 
 
 class InvalidInputError(RequestError):
-    """The body does not fit the task's schema, or exceeds a limit of the model."""
+    """The body does not fit the task's schema, or exceeds a limit of the model.
+
+    ``parameter`` names what is wrong with it, where that is one parameter.
+    """
 
     status = 422
     code = "invalid_input"
     outcome = "invalid"
+
+    def __init__(self, message: str, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
 
 
 class TooLargeError(RequestError):

@@ -77,7 +77,10 @@ def media_of(request: TaskRequest) -> bytes:
 
 
 class Parameters:
-    """The ``parameters`` of one request; each method reads one, and returns ``default`` where it is unset."""
+    """The ``parameters`` of one request; each method reads one, and returns ``default`` where it is unset.
+
+    ``prefix`` is where they stand in the body, for messages; empty at its top.
+    """
 
     def __init__(self, given: Mapping[str, Any], known: Collection[str], prefix: str = "parameters") -> None:
         self._given = {name: value for name, value in given.items() if value is not None}
@@ -86,11 +89,17 @@ class Parameters:
         if unknown:
             names = ", ".join(repr(name[:_SHOWN]) for name in unknown[:5])
             takes = ", ".join(sorted(known)) or "none"
-            raise InvalidInputError(f"unknown {prefix} {names}; known are: {takes}")
+            raise InvalidInputError(f"unknown {prefix or 'parameters'} {names}; known are: {takes}", unknown[0])
 
     def __contains__(self, name: str) -> bool:
         """Tell whether ``name`` is set."""
         return name in self._given
+
+    def _wrong_value(self, name: str, complaint: str) -> InvalidInputError:
+        return InvalidInputError(f"{self._where(name)} {complaint}", name)
+
+    def _where(self, name: str) -> str:
+        return f"{self._prefix}.{name}" if self._prefix else name
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
         """Read a whole number in [low, high]."""
@@ -98,7 +107,7 @@ class Parameters:
         if isinstance(value, bool) or not isinstance(value, int):
             raise self._wrong(name, "a whole number", value)
         if name in self._given and not low <= value <= high:
-            raise InvalidInputError(f"{self._prefix}.{name} must be {low} to {high}, not {_short(value)}")
+            raise self._wrong_value(name, f"must be {low} to {high}, not {_short(value)}")
         return value
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
@@ -107,7 +116,7 @@ class Parameters:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise self._wrong(name, "a number", value)
         if not (low <= value <= high):  # NaN is never in between
-            raise InvalidInputError(f"{self._prefix}.{name} must be {low:g} to {high:g}, not {_short(value)}")
+            raise self._wrong_value(name, f"must be {low:g} to {high:g}, not {_short(value)}")
         return float(value)
 
     def flag(self, name: str, *, default: bool) -> bool:
@@ -129,7 +138,7 @@ class Parameters:
         value = self._given.get(name, default)
         if not isinstance(value, str):
             raise self._wrong(name, "a string", value)
-        return _clean(value, f"{self._prefix}.{name}")
+        return _clean(value, self._where(name))
 
     def texts(self, name: str, most: int, *, blank: bool = False) -> tuple[str, ...]:
         """Read a list of at most ``most`` short strings, none of them empty, or ``blank``; an unset one is empty."""
@@ -137,10 +146,10 @@ class Parameters:
         if not isinstance(value, list):
             raise self._wrong(name, "a list of strings", value)
         if len(value) > most:
-            raise InvalidInputError(f"{self._prefix}.{name} may hold {most} strings, not {len(value)}")
+            raise self._wrong_value(name, f"may hold {most} strings, not {len(value)}")
         if any(isinstance(item, str) and len(item) > _LONGEST_ITEM for item in value):
-            raise InvalidInputError(f"{self._prefix}.{name} may hold strings of at most {_LONGEST_ITEM} characters")
-        names = [f"{self._prefix}.{name}[{place}]" for place in range(len(value))]
+            raise self._wrong_value(name, f"may hold strings of at most {_LONGEST_ITEM} characters")
+        names = [f"{self._where(name)}[{place}]" for place in range(len(value))]
         return tuple(
             _clean(item, one) if blank and isinstance(item, str) and item else text_of(item, one)
             for one, item in zip(names, value, strict=True)
@@ -155,10 +164,10 @@ class Parameters:
         value = self._given.get(name, {})
         if not isinstance(value, dict):
             raise self._wrong(name, "an object", value)
-        inner = Parameters(value, known, f"{self._prefix}.{name}")
+        inner = Parameters(value, known, self._where(name))
         twice = sorted(inner._given.keys() & self._given.keys())
         if twice:
-            raise InvalidInputError(f"{twice[0]!r} stands both in {self._prefix} and in {self._prefix}.{name}")
+            raise InvalidInputError(f"{twice[0]!r} stands both in {self._prefix} and in {self._where(name)}", twice[0])
         beside = {key: item for key, item in self._given.items() if key != name}
         return Parameters(beside | inner._given, beside.keys() | known, self._prefix)
 
@@ -166,13 +175,13 @@ class Parameters:
         """Refuse every value of ``name`` but ``accepted``: the ways in which clients say "off"."""
         value = self._given.get(name, accepted[0])
         if not any(type(value) is type(one) and value == one for one in accepted):
-            raise InvalidInputError(f"{self._prefix}.{name} is not supported")
+            raise self._wrong_value(name, "is not supported")
 
     def _wrong(self, name: str, wanted: str, value: Any) -> InvalidInputError:
         shown = repr(value[:_SHOWN]) if isinstance(value, str) else json_name(value)
         if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
             shown = _short(value)
-        return InvalidInputError(f"{self._prefix}.{name} must be {wanted}, not {shown}")
+        return self._wrong_value(name, f"must be {wanted}, not {shown}")
 
 
 def _short(value: float) -> str:
