@@ -51,17 +51,21 @@ class Span:
         self._start_ns = clock_ns()
         self._numbers = [number for kind in kinds if (number := session.opened(kind, self._start_ns)) is not None]
 
-    def close(self, requests: Iterable[AnyRequest] | None = None, *, reply: bool = False) -> Energy:
+    def close(
+        self, requests: Iterable[AnyRequest] | None = None, *, reply: bool = False, end_ns: int | None = None
+    ) -> Energy:
         """End it now, and return what it is thought to have cost. Ending it again changes nothing.
 
         Args:
             requests: those that were in it, if they were not given at its begin, or ended otherwise.
             reply: whether its settlement will be waited for.
+            end_ns: when it ended, where that was a moment ago and it is told now because how its requests ended was
+                not known; CLOCK_MONOTONIC in nanoseconds. Before its start, it is of no length.
         """
         if self._end_ns is None:
             if requests is not None:
                 self.requests = tuple(requests)
-            self._end(reply=reply)
+            self._end(end_ns, reply=reply)
         return self.energy
 
     @property
@@ -125,8 +129,8 @@ class Span:
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def _end(self, *, reply: bool) -> None:
-        self._end_ns = self._clock_ns()
+    def _end(self, end_ns: int | None, *, reply: bool) -> None:
+        self._end_ns = self._clock_ns() if end_ns is None else max(self._start_ns, end_ns)
         self._watts = self._known_watts()
         if reply and len(self._numbers) == len(self._kinds):
             self._awaited = Awaited(self._numbers)
