@@ -6,8 +6,9 @@ from their softmax (Gumbel-max); so what a seed gives does not depend on the bat
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from transformers import (
@@ -21,6 +22,7 @@ from transformers import (
 )
 
 from perjoule.errors import InvalidInputError
+from perjoule_server.tasks.base import DECODE, PREFILL, Phase, Work
 from perjoule_server.tasks.inputs import Parameters
 from perjoule_server.tasks.tokens import Row, Tokens, check_length
 
@@ -29,6 +31,9 @@ SAMPLING = frozenset({"do_sample", "temperature", "top_k", "top_p", "seed"})
 
 MAX_BATCH = 32
 """Largest batch of a model that generates."""
+
+LONGEST_UNASKED = 4096
+"""Most tokens that a chat's answer has, where its client names no limit."""
 
 _GREEDY = 0.01  # temperatures up to here: the division would leave the range of floats
 _DEFAULT_NEW_TOKENS = 20  # transformers' own default length
@@ -117,6 +122,43 @@ class Watch(StoppingCriteria):
         return torch.tensor([row in self.lengths for row in range(len(written))], device=ids.device)
 
 
+class Writing(StoppingCriteria):
+    """Tells the two phases of writing apart, and ends the rows whose clients have left.
+
+    The library asks after every token whether a row is done: the first time, what was asked of the device is read and
+    one token a row is written. With beams it asks for all candidates of a row, which come one after the other.
+    """
+
+    def __init__(self, work: Work, weights: Sequence[float]) -> None:
+        self._work, self._weights = work, weights
+        self._stack = ExitStack()
+        self._decode: Phase | None = None
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self._work.phase(PREFILL, self._weights))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def __call__(self, ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
+        """Tell which rows nobody waits for."""
+        if self._decode is None:
+            self._stack.close()
+            # Until it is known how much each writes, all are alike.
+            self._decode = self._stack.enter_context(self._work.phase(DECODE, [1] * len(self._weights)))
+        gone = [self._work.left(place) for place in range(len(self._weights))]
+        rows = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
+        if any(gone):
+            rows |= torch.tensor(gone, device=ids.device).repeat_interleave(ids.shape[0] // len(gone))
+        return rows
+
+    def wrote(self, lengths: Sequence[int]) -> None:
+        """Take over how many tokens each row wrote."""
+        if self._decode is not None:
+            self._decode.weigh(lengths)
+
+
 class LanguageModel:
     """A causal or text-to-text model with its tokenizer. ``write`` is for the device thread only."""
 
@@ -125,14 +167,14 @@ class LanguageModel:
         self.causal = not model.config.is_encoder_decoder
         self.default = default_decoding(model)
 
-    def encode(self, text: str, decoding: Decoding) -> Row:
-        """Encode a prompt that leaves room for the answer.
+    def encode(self, text: str, decoding: Decoding, *, special: bool = True) -> Row:
+        """Encode a prompt that leaves room for the answer; see ``Tokens.encode``.
 
         Raises:
             InvalidInputError: the prompt is over the model's limit.
         """
         self.tokens.refuse_endless(text, self.room(decoding))
-        row = self.tokens.encode(text).row
+        row = self.tokens.encode(text, special=special).row
         self.check(len(row["input_ids"]), decoding)
         return row
 
@@ -153,14 +195,23 @@ class LanguageModel:
             raise InvalidInputError("inputs holds nothing that the model can read")
         check_length(prompt, self.room(decoding), f" with {decoding.max_new_tokens} to write" if self.causal else "")
 
+    def long_answer(self, text: str, *, special: bool) -> int:
+        """Return the length of an answer that nobody limits: the largest power of two that there is room for.
+
+        A power of two, so that prompts of unlike lengths still share a batch; at most ``LONGEST_UNASKED``.
+        """
+        self.tokens.refuse_endless(text, self.tokens.limit)
+        prompt = len(self.tokens.encode(text, special=special)) if self.causal else 0
+        return 1 << (max(min(self.tokens.limit - prompt, LONGEST_UNASKED), 1).bit_length() - 1)
+
     def length(self, prompt: int, decoding: Decoding) -> int:
         """Return what the token budget counts: the prompt and what may be written."""
         return prompt + decoding.max_new_tokens
 
-    def first_logits(self, rows: Sequence[Row]) -> torch.Tensor:
+    def first_logits(self, rows: Sequence[Row], work: Work) -> torch.Tensor:
         """Generate one token; return the model's own scores [rows, vocabulary] for it, none of them suppressed."""
         arguments = _arguments(self.model, Decoding(1)) | {"num_beams": 1}
-        with torch.inference_mode():
+        with work.phase(PREFILL, tokens_of(rows)), torch.inference_mode():
             output = self.model.generate(
                 **self._batch(rows), **arguments, return_dict_in_generate=True, output_logits=True
             )
@@ -176,13 +227,22 @@ class LanguageModel:
         self,
         rows: Sequence[Row],
         decoding: Decoding,
+        work: Work,
         seeds: Sequence[int] = (),
         processors: Sequence[LogitsProcessor] = (),
     ) -> list[list[int]]:
         """Generate; return the tokens that each row wrote, the end-of-sequence token included."""
+        writing = Writing(work, tokens_of(rows))
         inputs = self._batch(rows)
         start = inputs["input_ids"].shape[1] if self.causal else 1
-        return generate(self.model, inputs, self.tokens, decoding, start=start, seeds=seeds, processors=processors)
+        return generate(
+            self.model, inputs, self.tokens, decoding, writing, start=start, seeds=seeds, processors=processors
+        )
+
+
+def tokens_of(rows: Sequence[Row]) -> list[int]:
+    """Return the real tokens of each row."""
+    return [len(row["input_ids"]) for row in rows]
 
 
 def generate(  # noqa: PLR0913 (the one door to the library, whose own has hundreds)
@@ -190,26 +250,27 @@ def generate(  # noqa: PLR0913 (the one door to the library, whose own has hundr
     inputs: Mapping[str, torch.Tensor],
     tokens: Tokens,
     decoding: Decoding,
+    writing: "Writing",
     *,
     start: int,
     seeds: Sequence[int] = (),
     processors: Sequence[LogitsProcessor] = (),
 ) -> list[list[int]]:
     """Run ``model.generate`` and return what each row wrote after its first ``start`` tokens."""
-    watch = Watch(tokens, decoding.stop, start) if decoding.stop else None
+    watch = [Watch(tokens, decoding.stop, start)] if decoding.stop else []
     last = [Noise(seeds)] if decoding.sample else []
-    with torch.inference_mode():
+    with writing, torch.inference_mode():
         sequences = model.generate(
             **inputs,
             **_arguments(model, decoding),
             logits_processor=LogitsProcessorList([*_warpers(decoding), *processors, *last]),
-            stopping_criteria=StoppingCriteriaList([watch] if watch else []),
-        )
-    ends = token_ids(model.generation_config.eos_token_id)
-    return [
-        _until_end(row[start:], ends, model.generation_config.pad_token_id, (watch.lengths if watch else {}).get(place))
-        for place, row in enumerate(sequences.tolist())
-    ]
+            stopping_criteria=StoppingCriteriaList([writing, *watch]),
+        ).tolist()
+        ends, pad = token_ids(model.generation_config.eos_token_id), model.generation_config.pad_token_id
+        lengths = watch[0].lengths if watch else {}
+        written = [_until_end(row[start:], ends, pad, lengths.get(place)) for place, row in enumerate(sequences)]
+        writing.wrote([len(ids) for ids in written])
+    return written
 
 
 def _warpers(decoding: Decoding) -> list[LogitsProcessor]:

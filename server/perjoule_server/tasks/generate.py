@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from perjoule.errors import InvalidInputError
-from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
+from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest, Work
+from perjoule_server.tasks.chat import Chat, render
 from perjoule_server.tasks.decoding import (
     LENGTHS,
     MAX_BATCH,
@@ -45,11 +46,11 @@ def prepared(language: LanguageModel, written: Written) -> Prepared:
     return Prepared(written, language.length(tokens, written.decoding), written.decoding, tokens)
 
 
-def run_batch(language: LanguageModel, batch: Sequence[Prepared]) -> list[RawOutput]:
+def run_batch(language: LanguageModel, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
     """Write for a batch of ``Written`` with equal settings."""
     rows = [item.payload.row for item in batch]
     seeds = [item.payload.seed for item in batch]
-    written = language.write(rows, batch[0].payload.decoding, seeds)
+    written = language.write(rows, batch[0].payload.decoding, work, seeds)
     return [RawOutput(*one) for one in zip(written, paddings_of(rows, written), strict=True)]
 
 
@@ -67,7 +68,7 @@ _OFF = {
 
 
 class TextGeneration:
-    """``inputs``: a prompt. Reply: ``[{generated_text}]``, with ``details`` where they are asked for.
+    """``inputs``: a prompt, or a ``Chat``. Reply: ``[{generated_text}]``, with ``details`` where they are asked for.
 
     The text does not repeat the prompt unless ``return_full_text`` says so. A stop string ends the text and is part of
     it, as in text-generation-inference.
@@ -84,24 +85,33 @@ class TextGeneration:
         parameters = Parameters(request.parameters, LENGTHS | SAMPLING | own | set(_OFF))
         for name, off in _OFF.items():
             parameters.only(name, *off)
-        limit = self._language.tokens.limit
-        decoding = read_decoding(parameters, self._language.default, limit, parameters.texts("stop", 16, blank=True))
-        text = text_of(request.inputs)
-        row = self._encode(text, decoding, parameters)
+        text, special = self._prompt(request.inputs)
+        default, limit = self._language.default, self._language.tokens.limit
+        if isinstance(request.inputs, Chat) and "max_new_tokens" not in parameters:
+            default = replace(default, max_new_tokens=self._language.long_answer(text, special=special))
+        decoding = read_decoding(parameters, default, limit, parameters.texts("stop", 16, blank=True))
+        row = self._encode(text, decoding, parameters, special=special)
         full = parameters.flag("return_full_text", default=False)
         details = parameters.flag("details", default=False)
         written = Written(row, decoding, read_seed(parameters), text if full else "", details)
         return prepared(self._language, written)
 
-    def _encode(self, text: str, decoding: Decoding, parameters: Parameters) -> Row:
+    def _prompt(self, inputs: Any) -> tuple[str, bool]:
+        """Return the prompt, and whether the tokenizer is to put its special tokens around it."""
+        if not isinstance(inputs, Chat):
+            return text_of(inputs), True
+        text, marked = render(inputs, self._language.tokens.tokenizer)
+        return text, not marked
+
+    def _encode(self, text: str, decoding: Decoding, parameters: Parameters, *, special: bool) -> Row:
         if "truncate" not in parameters:
-            return self._language.encode(text, decoding)
+            return self._language.encode(text, decoding, special=special)
         keep = parameters.integer("truncate", 0, 1, 10**9)
         return self._language.encode_cut(text, decoding, keep, left=True)
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
-        return run_batch(self._language, batch)
+        return run_batch(self._language, batch, work)
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
         """See ``Task.finish``."""
@@ -168,9 +178,9 @@ class Summarization:
             parameters, replace(default, max_new_tokens=longest, min_new_tokens=max(shortest, 0)), most
         )
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
-        return run_batch(self._language, batch)
+        return run_batch(self._language, batch, work)
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
         """See ``Task.finish``."""

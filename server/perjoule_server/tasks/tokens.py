@@ -53,9 +53,9 @@ class Tokens:
         }
         tokenizer("warm")  # the first call sets the backend's state, later ones only compare it
 
-    def encode(self, text: str, pair: str | None = None) -> Encoded:
-        """Encode a text, or two as a pair, without cutting anything off."""
-        encoding = self.tokenizer(text, pair)
+    def encode(self, text: str, pair: str | None = None, *, special: bool = True) -> Encoded:
+        """Encode a text, or two as a pair, without cutting anything off; without ``special`` nothing is put around."""
+        encoding = self.tokenizer(text, pair, add_special_tokens=special)
         return Encoded({name: list(encoding[name]) for name in self._fill if name in encoding}, encoding.encodings[0])
 
     def fitting(self, text: str, pair: str | None = None) -> Encoded:
