@@ -29,7 +29,7 @@ STATUS_SECONDS = 0.4
 RESTING_STATUS_SECONDS = 0.5
 """And this often while nothing runs. Both must be well below the second that a value stays fresh."""
 
-FOLD_SECONDS = 0.07
+FOLD_SECONDS = 0.12
 """Readings are added up a few at a time: after each sleep the first work is ten times as slow as the next."""
 
 RETRY_SECONDS = 1.0
@@ -86,7 +86,7 @@ class Seat:
     def __post_init__(self) -> None:
         self._ask = self.meter.ask if isinstance(self.meter, AsksFirst) else self.meter.read
 
-    def read(self, clock: Clock, lock: threading.Lock, rules: Rules, caller: "Caller") -> None:
+    def read(self, clock: Clock, lock: threading.Lock, rules: Callable[[], Rules], caller: "Caller") -> None:
         """Read the device once and decide when it is read next.
 
         Forty times a second and device, after a sleep: whatever need not be done each time is done when readings are
@@ -100,15 +100,15 @@ class Seat:
                 self._pending.append((asked, now, clock.wall(), now - before))
                 folds = self._attended or now - self._pending[0][1] >= FOLD_SECONDS
                 if folds:
-                    self.fold(rules)
+                    self.fold(rules())
             had_status = now >= self.next_status
             if had_status:
                 self._observe(caller(self, self.meter.status), clock.now(), lock)
         except DeviceLostError as error:
-            self.failed(str(error), clock.monotonic(), lock, rules)
+            self.failed(str(error), clock.monotonic(), lock, rules())
             return
         if folds or had_status:
-            self._pace(now, rules, had_status=had_status)
+            self._pace(now, rules(), had_status=had_status)
         # The grid of due times is kept; what was missed (a suspended process) is skipped, not caught up.
         late = now - self.next_read
         self.next_read = self.next_read + self._wait if late < self._wait else now + self._wait
@@ -122,7 +122,7 @@ class Seat:
             reading = asked if isinstance(asked, Reading) else asked()
             self.track.took(took)
             if took <= MAX_AGE_SECONDS:  # else nobody knows what time it is of
-                self.track.advance(reading, Moment(monotonic, wall), rules.charges())
+                self.track.advance(reading, Moment(monotonic, wall), rules.charges(), took)
                 self.rest.drew(reading.power_watts, self.track.power.lowest())
         if self._pending:
             self.track.settle(self._pending[-1][1])

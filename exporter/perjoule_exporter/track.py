@@ -148,8 +148,8 @@ class Track:
         self._embodied_at: float | None = None
         self._failure: str | None = None
 
-    def advance(self, reading: Reading, now: Moment, charges: Charges) -> None:
-        """Fold in a reading taken at ``now``, with the factors that are in force now."""
+    def advance(self, reading: Reading, now: Moment, charges: Charges, took: float = 0.0) -> None:
+        """Fold in a reading that took some seconds until ``now``, with the factors that are in force now."""
         watts = reading.power_watts if reading.power_watts is not None else reading.average_power_watts
         bridge = self.power.advance(watts, now.monotonic)
         if self._read_at is not None and now.monotonic - self._read_at > MAX_AGE_SECONDS:
@@ -160,7 +160,7 @@ class Track:
             if used is not None:
                 self._used(used, now, charges)
         self._embody(now, charges.embodied_grams_per_second)
-        self._reading, self._read_at = reading, now.monotonic
+        self._reading, self._read_at = reading, now.monotonic - took  # it may be as old as that
         self.health.samples["ok"] += 1
 
     def observe(self, status: Status, now: Moment) -> None:

@@ -74,14 +74,13 @@ class Reader(Caller):
 
     def sample(self) -> float:
         """Read what is due, once, and return the monotonic time of the next reading."""
-        rules = self._rules()
         soon = self._clock.monotonic() + _TOGETHER_SECONDS
         due = soon + _ASLEEP_AT_MOST_SECONDS
         for seat in self._seats.all:
             if seat.stuck:
                 continue
             if seat.next_read <= soon:
-                seat.read(self._clock, self._seats.lock, rules, self)
+                seat.read(self._clock, self._seats.lock, self._rules, self)
                 if self._given_up:
                     seat.stuck = False
                     self.ended = True
@@ -126,7 +125,8 @@ class Watchdog:
         self._hanging: list[Reader] = []
         self._slow: dict[Seat, float] = {}  # when each device was last given up
         self._next_look = clock.monotonic()
-        self._stop = threading.Event()
+        self._running = threading.Lock()  # to wait for a lock costs half of what it costs to wait for an event
+        self._running.acquire()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
@@ -136,7 +136,8 @@ class Watchdog:
 
     def stop(self, timeout: float = 0.5) -> bool:
         """Stop both; return whether no thread is left in a driver."""
-        self._stop.set()
+        if self._running.locked():  # else it was stopped before
+            self._running.release()
         self._thread.join()
         return self._reader.stop(timeout) and not self._hanging
 
@@ -187,5 +188,5 @@ class Watchdog:
 
     def _run(self) -> None:
         wait = _LOOK_SECONDS
-        while not self._stop.wait(wait):
+        while not self._running.acquire(timeout=wait):
             wait = self.look()

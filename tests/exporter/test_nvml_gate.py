@@ -88,3 +88,17 @@ def test_never_two_kinds_at_once() -> None:
     for caller in callers:
         caller.join()
     assert not any(wrong)
+
+
+def test_a_turn_is_a_way_in() -> None:
+    """Who holds one is inside; while one is alone it cannot be taken, not even a new one; and then it can again."""
+    gate = Gate()
+    turn = gate.turn()
+    with turn, gate.alone() as alone:
+        assert not alone
+    with gate.alone() as alone:
+        assert alone
+        assert not turn.acquire(blocking=False)
+        assert not gate.turn().acquire(blocking=False)
+    with turn, gate.turn(), gate:
+        pass

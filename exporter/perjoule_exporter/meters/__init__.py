@@ -156,10 +156,10 @@ class Meter(Protocol):
 class AsksFirst(Protocol):
     """A meter that reads now and works out what it read later, which is cheaper done for several readings in a row."""
 
-    def ask(self, device: Device) -> Callable[[], Reading]:
-        """Read energy and power now, and return what makes a reading of them.
+    def ask(self, device: Device) -> Callable[[], Reading] | Reading:
+        """Read energy and power now, and return the reading or what makes one of them.
 
-        That is called once, by any thread, in the order in which it was asked, and makes no call that may hang.
+        The latter is called once, by any thread, in the order in which it was asked, and makes no call that may hang.
 
         Raises:
             DeviceLostError: the device no longer answers.

@@ -5,15 +5,15 @@ as the exporter runs, for its joules must not change their meaning under way. Wh
 session of NVML. A board whose counter stays at 0 while power is drawn has no counter.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from perjoule.errors import DeviceLostError
 from perjoule_exporter.clock import Clock
 from perjoule_exporter.meters import Device, DeviceKind, ProcessUse, Reading, Slice, Status
 from perjoule_exporter.meters.integral import PowerIntegral
-from perjoule_exporter.meters.nvml.driver import Fields, Handle, are_plain
+from perjoule_exporter.meters.nvml.driver import Fields, Handle
 from perjoule_exporter.meters.nvml.mig import slices_of
 from perjoule_exporter.meters.nvml.power import (
     AVERAGE_POWER,
@@ -52,8 +52,10 @@ class Identity:
 class Board:
     """One GPU over all sessions of NVML."""
 
-    def __init__(self, identity: Identity, clock: Clock) -> None:
+    def __init__(self, identity: Identity, clock: Clock, turn: threading.Lock) -> None:
+        """Begin with a board that has no handle yet; ``turn`` is its own way into the driver (``Gate.turn``)."""
         self.identity = identity
+        self.turn = turn
         self.session = LOST  # the one that its handle is of
         self.method = ""  # until it is known
         self.slices: tuple[Slice, ...] = ()
@@ -78,12 +80,12 @@ class Board:
         self._handle = handle
         if self._scope is None:
             self._scope = MODULE_SCOPE if all(self._seems_module() for _ in range(3)) else GPU_SCOPE
-        self._fields = Fields(handle, [(ENERGY, 0), (AVERAGE_POWER, self._scope), (INSTANT_POWER, self._scope)])
+        self.fields = Fields(handle, [(ENERGY, 0), (AVERAGE_POWER, self._scope), (INSTANT_POWER, self._scope)])
         self._stamps = TickStamps()
         self._sampled.useful = self._scope == GPU_SCOPE  # the driver's samples are the GPU's own
         self._read_slices()
         for _ in range(3):  # a tick may fall between two of them, hardly between all
-            energy = self._fields.read()[0]
+            energy = self.fields.read()[0]
             if energy is not None:
                 self._stamps.moved_at(*energy, wall=0.0)
         self.session = session
@@ -100,7 +102,7 @@ class Board:
         A board that is lost meanwhile keeps no method, and is settled: with a new one nothing can be begun.
         """
         try:
-            energy, _, instant = self._fields.read()
+            energy, _, instant = self.fields.read()
             millijoules = energy[0] if energy else self._handle.ask("nvmlDeviceGetTotalEnergyConsumption", vital=True)
             milliwatts = instant[0] if instant else self._handle.ask("nvmlDeviceGetPowerUsage", vital=True)
         except DeviceLostError:
@@ -132,22 +134,14 @@ class Board:
         Raises:
             DeviceLostError: the GPU does not answer.
         """
-        return self._reading(self._fields.words(), self._clock.wall())
+        return self._reading(self.fields.words(), self._clock.wall())
 
-    def ask(self) -> Callable[[], Reading]:
-        """Read energy and power, and return what makes a reading of them, which takes no further call.
-
-        Raises:
-            DeviceLostError: the GPU does not answer.
-        """
-        words, wall = self._fields.words(), self._clock.wall()
-        if self.method == COUNTER and are_plain(words):
-            return partial(self._reading, words, wall)
-        reading = self._reading(words, wall)
-        return lambda: reading
+    def glimpsed(self, raw: bytes, wall: float) -> Reading:
+        """Return the reading of what a glance at ``fields`` gave, at the Unix time ``wall``. Makes no further call."""
+        return self._reading(self.fields.unpacked(raw), wall)
 
     def _reading(self, words: tuple[int, ...], wall: float) -> Reading:
-        energy, average, instant = self._fields.answers(words)
+        energy, average, instant = self.fields.answers(words)
         milliwatts = instant[0] if instant else self._handle.ask("nvmlDeviceGetPowerUsage", vital=True)
         watts = watts_of(milliwatts)
         if self.method == COUNTER:

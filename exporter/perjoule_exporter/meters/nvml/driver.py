@@ -55,7 +55,6 @@ _GONE = frozenset(
 
 
 _UNSIGNED_INT, _UNSIGNED_LONG_LONG = 1, 3  # nvmlValueType_t
-_PLAIN_WORDS = 12
 _LITTLE_ENDIAN = sys.byteorder == "little"
 _NOT_AVAILABLE_32, _NOT_AVAILABLE_64 = 2**32 - 1, 2**64 - 1
 """NVML_VALUE_NOT_AVAILABLE: a call that works and answers this has no answer. As milliwatts it would be 4.3 MW."""
@@ -147,6 +146,21 @@ class Handle:
 Field = tuple[int, int]
 """A field of NVML and its scope."""
 
+_LAYOUT = "8xq8xIIQ"
+"""nvmlFieldValue_t: field, scope, timestamp, latency, value type, result, value."""
+
+
+def _usual(kinds: Sequence[int], result: int) -> int:
+    """Return fields of these value types and with this result as one number, in which all else is 0."""
+    words = [word for kind in kinds for word in (0, kind, result, 0)]
+    return int.from_bytes(struct.pack("=" + _LAYOUT * len(kinds), *words), "little")
+
+
+_PLAIN = _usual((_UNSIGNED_LONG_LONG, _UNSIGNED_INT, _UNSIGNED_INT), pynvml.NVML_SUCCESS)
+_PLAIN_MASK = _usual((_NOT_AVAILABLE_32,) * 3, _NOT_AVAILABLE_32)
+_NO_VALUE = _NOT_AVAILABLE_32.to_bytes(4, "little")
+"""Where it is found in anything but a value that is not available, the call is only made again."""
+
 
 class Fields:
     """Some fields of one GPU, read in one call into one array that is kept."""
@@ -158,8 +172,7 @@ class Fields:
             entry.fieldId, entry.scopeId = field, scope
         self._array = array
         self._arguments = (handle.raw, ctypes.c_int(len(fields)), ctypes.byref(array))
-        # nvmlFieldValue_t: field, scope, timestamp, latency, value type, result, value.
-        self._layout = struct.Struct("=" + "8xq8xIIQ" * len(fields))
+        self._layout = struct.Struct("=" + _LAYOUT * len(fields))
         self._call = getattr(pynvml.nvmlLib, "nvmlDeviceGetFieldValues", None)  # None in a driver that is too old
 
     def read(self) -> list[tuple[int, int] | None]:
@@ -181,6 +194,21 @@ class Fields:
             self._check(code)
             return ()
         return self._layout.unpack_from(self._array)
+
+    def glance(self) -> bytes | None:
+        """Make the call and return what came, as it lies in memory; None unless it is all there as it usually is.
+
+        Usual is an energy, then two powers. It takes as little as can be: see ``answers`` for what is made of it.
+        """
+        if self._call is None or self._call(*self._arguments):
+            return None
+        raw = bytes(self._array)
+        plain = int.from_bytes(raw, "little") & _PLAIN_MASK == _PLAIN and _NO_VALUE not in raw
+        return raw if plain else None
+
+    def unpacked(self, raw: bytes) -> tuple[int, ...]:
+        """Return the words of what ``glance`` returned."""
+        return self._layout.unpack_from(raw)
 
     def answers(self, words: tuple[int, ...]) -> list[tuple[int, int] | None]:
         """Return (value, timestamp in µs) of each field from its words.
@@ -204,21 +232,6 @@ class Fields:
     def _check(self, code: int) -> None:
         if code not in _NEVER and code not in _NOT_NOW:
             raise self._handle.lost(pynvml.NVMLError(code))
-
-
-def are_plain(words: tuple[int, ...]) -> bool:
-    """Return whether these are the words of an energy and two powers that are all there, in the kinds they come in."""
-    if len(words) != _PLAIN_WORDS or not _LITTLE_ENDIAN:
-        return False
-    _, kind, result, raw, _, kind_1, result_1, raw_1, _, kind_2, result_2, raw_2 = words
-    return (
-        not (result or result_1 or result_2)
-        and kind == _UNSIGNED_LONG_LONG
-        and kind_1 == kind_2 == _UNSIGNED_INT
-        and raw != _NOT_AVAILABLE_64
-        and raw_1 & _NOT_AVAILABLE_32 != _NOT_AVAILABLE_32
-        and raw_2 & _NOT_AVAILABLE_32 != _NOT_AVAILABLE_32
-    )
 
 
 class Session:

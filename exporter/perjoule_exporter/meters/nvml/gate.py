@@ -3,6 +3,9 @@
 NVML may only be shut down, to be initialised anew, while no other thread is in a call; a thread that hangs in one never
 comes out. So being alone is tried for, never waited for at the cost of the callers, and given up when it does not come
 about. What the gate does not know is what a call does.
+
+There are two ways in. The gate itself, with ``with``; and a turn of one's own, a plain lock, for the call that is made
+forty times a second: to take that costs no Python.
 """
 
 import threading
@@ -25,6 +28,7 @@ class Gate:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
+        self._turns: list[threading.Lock] = []
         self._open = threading.Event()
         self._open.set()
 
@@ -39,6 +43,15 @@ class Gate:
         with self._lock:
             self._inside -= 1
 
+    def turn(self) -> threading.Lock:
+        """Return a way in of one's own: held, for ``WAIT_SECONDS`` waited for, around one call at a time."""
+        turn = threading.Lock()
+        with self._lock:
+            self._turns.append(turn)
+            if not self._open.is_set():
+                turn.acquire()  # it is let go with the others
+        return turn
+
     @contextmanager
     def alone(self) -> Iterator[bool]:
         """Keep everybody out, and give True; or False when somebody stayed inside all the time that it was tried."""
@@ -51,13 +64,29 @@ class Gate:
         try:
             yield True
         finally:
-            self._open.set()
+            self._reopen()
 
     def _closed(self) -> bool:
         with self._lock:
-            if self._inside == 0:
+            if self._inside == 0 and self._all_turns():
                 self._open.clear()
-            return self._inside == 0
+                return True
+            return False
+
+    def _all_turns(self) -> bool:
+        """Take all turns, or none where one is held."""
+        for number, turn in enumerate(self._turns):
+            if not turn.acquire(blocking=False):
+                for taken in self._turns[:number]:
+                    taken.release()
+                return False
+        return True
+
+    def _reopen(self) -> None:
+        with self._lock:
+            for turn in self._turns:
+                turn.release()
+            self._open.set()
 
     def _enter_late(self) -> None:
         if self._open.wait(WAIT_SECONDS):
