@@ -16,6 +16,7 @@ from starlette.responses import Response
 from perjoule import __version__
 from perjoule.errors import UnavailableError
 from perjoule_server import openapi
+from perjoule_server.accounting import Accounting
 from perjoule_server.engine import Engine, Model, State
 from perjoule_server.exchange import Exchange
 from perjoule_server.metrics import ServerMetrics
@@ -24,14 +25,13 @@ from perjoule_server.problems import problem, request_id
 _DESCRIPTION = "Inference for the tasks of the study, batched on one device, with metrics for energy per inference."
 
 
-def make_app(engine: Engine, exchange: Exchange, metrics: ServerMetrics, device: str, created: int) -> FastAPI:
-    """Return the application.
+def make_app(engine: Engine, exchange: Exchange, metrics: ServerMetrics, created: int) -> FastAPI:
+    """Return the application. Whoever serves further routes adds them here.
 
     Args:
         engine: its models are served.
         exchange: answers inference requests.
         metrics: what ``/metrics`` shows.
-        device: the device's name, as in the metrics.
         created: Unix time that ``/v1/models`` shows.
     """
     app = FastAPI(
@@ -41,7 +41,8 @@ def make_app(engine: Engine, exchange: Exchange, metrics: ServerMetrics, device:
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(Exception, _failure)
     _add_inference(app, engine, exchange)
-    _add_listings(app, engine, device, created)
+    _add_energy(app, engine.accounting)
+    _add_listings(app, engine, created)
     _add_health(app, engine)
     _add_metrics(app, metrics)
     return app
@@ -74,7 +75,23 @@ def _add_inference(app: FastAPI, engine: Engine, exchange: Exchange) -> None:
         return await exchange.answer(request, task)
 
 
-def _add_listings(app: FastAPI, engine: Engine, device: str, created: int) -> None:
+def _add_energy(app: FastAPI, accounting: Accounting) -> None:
+    @app.get(
+        "/v1/requests/{id}/energy",
+        tags=["inference"],
+        summary="What a recent request cost",
+        responses=openapi.energy_responses(),
+    )
+    async def energy(request: Request, id: str) -> Response:  # noqa: A002 (as the route names it)
+        cost = accounting.recent.find(id)
+        if cost is None:
+            known = f"it is none of the last {len(accounting.recent)} that reached the device"
+            return problem(404, "not_found", f"no request {id[:64]!r}: {known}", request_id(request.headers))
+        methods = {device.device: device.method for device in accounting.devices}
+        return JSONResponse(cost.shown(methods), headers={"x-request-id": request_id(request.headers)})
+
+
+def _add_listings(app: FastAPI, engine: Engine, created: int) -> None:
     def entry(model: Model) -> dict[str, Any]:
         spec = model.spec
         return {
@@ -83,7 +100,7 @@ def _add_listings(app: FastAPI, engine: Engine, device: str, created: int) -> No
             "created": created,
             "owned_by": "perjoule",
             "task": spec.task,
-            "device": device,
+            "device": engine.accounting.device,
             "state": model.state.value,
             "weights": spec.weights,
         }
@@ -124,6 +141,7 @@ def _add_metrics(app: FastAPI, metrics: ServerMetrics) -> None:
             encode, content_type = choose_encoder(accept)
         except TypeError:  # what the library makes of a version that is no number
             encode, content_type = choose_encoder("")
+        metrics.refresh()
         return encode(metrics.registry), content_type
 
     @app.get("/metrics", tags=["health"], summary="Prometheus metrics", response_class=PlainTextResponse)

@@ -32,7 +32,9 @@ class ServerConfig:
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
-        energy_device: name of the device in metrics; None derives it from ``device``.
+        energy_device: name of the device in spans and metrics; None derives it from ``device`` and the exporter.
+        span_socket: where the exporter listens for spans; None for its usual places.
+        energy_history: requests whose energy can be asked for afterwards.
         torch_threads: threads of one operation on a CPU.
         queue: most requests that may wait for one model.
         token_budget: most tokens of a batch, padding included.
@@ -49,6 +51,8 @@ class ServerConfig:
     port: int = 8080
     device: str = "auto"
     energy_device: str | None = None
+    span_socket: str | None = None
+    energy_history: int = 10_000
     torch_threads: int = 1
     queue: int = 256
     token_budget: int = 16_384
@@ -97,6 +101,12 @@ def _label(text: str) -> str:
     return text
 
 
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no path")
+    return text
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser; defaults are those of ``ServerConfig``."""
     made = argparse.ArgumentParser(
@@ -125,7 +135,14 @@ def _add_serving(made: argparse.ArgumentParser) -> None:
         "--energy-device",
         type=_label,
         metavar="NAME",
-        help="the device's name in metrics (default: the GPU's uuid on CUDA, else cpu-0)",
+        help="the device's name for the exporter (default: the GPU's uuid on CUDA, else what the exporter suggests)",
+    )
+    add(
+        "--span.socket",
+        dest="span_socket",
+        type=_path,
+        metavar="PATH",
+        help="the exporter's socket (default: /run/perjoule/spans.sock, then the user's runtime directory)",
     )
     add(
         "--torch-threads",
@@ -154,6 +171,13 @@ def _add_limits(made: argparse.ArgumentParser) -> None:
         default=default.token_budget,
         metavar="N",
         help="tokens of a batch, padding included (default: %(default)s)",
+    )
+    add(
+        "--energy-history",
+        type=_whole(0, 10_000_000),
+        default=default.energy_history,
+        metavar="N",
+        help="requests whose energy can be asked for afterwards, about 2 kB each (default: %(default)s)",
     )
     add(
         "--workers",

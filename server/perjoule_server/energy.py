@@ -1,10 +1,11 @@
 """Which device computes, and what the exporter calls it.
 
-The name in the server's metrics is the exporter's own spelling, so that energy and busy time join: a GPU's uuid as NVML
-writes it, else ``cpu-0``, else whatever ``--energy-device`` says (``GPU-simulated-0`` beside a simulated GPU). Knows
-nothing of joules: those are the exporter's.
+The name in spans and in the server's metrics is the exporter's own spelling, so that energy and busy time join: what
+``--energy-device`` says, else a GPU's uuid as NVML writes it. Any other device has the name that the exporter suggests,
+the simulated GPU's if it has one; until one does, ``cpu-0``. Knows nothing of joules: those are the exporter's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from perjoule.errors import UsageError
@@ -19,11 +20,11 @@ class Device:
 
     Attributes:
         torch: what torch calls it: ``cpu``, ``cuda:0``.
-        name: what the exporter calls it; the label ``device``.
+        name: what the exporter calls it; None for what it suggests.
     """
 
     torch: str
-    name: str
+    name: str | None
 
 
 def resolve(wanted: str, energy_device: str | None) -> Device:
@@ -36,8 +37,17 @@ def resolve(wanted: str, energy_device: str | None) -> Device:
 
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "cpu" or (wanted == "auto" and gpus == 0):
-        return Device("cpu", energy_device or CPU)
+        return Device("cpu", energy_device)
     index = int(wanted.partition(":")[2] or 0)
     if index >= gpus:
         raise UsageError(f"--device {wanted}: torch {torch.__version__} sees {gpus} GPUs; use --device cpu or auto")
     return Device(f"cuda:{index}", energy_device or f"GPU-{torch.cuda.get_device_properties(index).uuid}")
+
+
+def synchronizer(device: Device) -> Callable[[], None]:
+    """Return what waits until the device has done all that it was asked for; a CPU has, when it returns."""
+    if not device.torch.startswith("cuda"):
+        return lambda: None
+    import torch
+
+    return lambda: torch.cuda.synchronize(device.torch)

@@ -2,7 +2,8 @@
 
 One device thread runs all models of the process. A request crosses back to the event loop once, when its whole batch is
 ready: preparing threads put straight into the lanes, and the device thread hands its outputs straight to finishing
-threads. Knows nothing of HTTP; its clock, its models' loader and its loop are arguments.
+threads. What runs on the device is told to ``accounting``, and on the event loop how it ended. Knows nothing of HTTP;
+its clock, its models' loader and its loop are arguments.
 """
 
 import asyncio
@@ -14,9 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from perjoule.errors import ExpiredError, NotFoundError, UnavailableError
+from perjoule_server.accounting import PENDING_SECONDS, Accounting
 from perjoule_server.batching import Batch, Job, Lane, Lanes, run_apart
+from perjoule_server.cost import Cost
 from perjoule_server.metrics import ModelMetrics
 from perjoule_server.schemas import Envelope, task_request
 from perjoule_server.tasks.base import ModelSpec, Prepared, RawOutput, Task
@@ -56,10 +60,33 @@ class Reply:
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A request on its way: the future that its client waits on and, once prepared, its place in the lane."""
+    """A request on its way.
+
+    Attributes:
+        future: what its client waits on.
+        cost: its spans.
+        job: its place in the lane, once it is prepared.
+        ended: how it ended, if nobody waits for it any more: ``cancelled`` or ``expired``.
+    """
 
     future: "asyncio.Future[Reply]"
+    cost: Cost
     job: Job | None = None
+    ended: str | None = None
+
+    def forsake(self, error: Exception, outcome: str) -> None:
+        """Wait no longer; ``error`` is what its client is told, if it is there. On the event loop."""
+        if not self.future.done():
+            self.ended = outcome
+            self.future.set_exception(error)
+
+    def outcome(self) -> str:
+        """Return how a request ended that nobody waits for: a cancelled handler is a cancelled request."""
+        return self.ended or ("cancelled" if self.future.cancelled() else "error")
+
+
+Results = Sequence[tuple[Ticket, Reply | Exception]]
+"""Requests with what becomes of them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,8 +118,11 @@ class Model:
 class Engine:
     """All models of the process, their lanes and their threads."""
 
-    def __init__(self, models: Sequence[Model], lanes: Lanes, clock: Callable[[], float], workers: int) -> None:
+    def __init__(
+        self, models: Sequence[Model], lanes: Lanes, accounting: Accounting, clock: Callable[[], float], workers: int
+    ) -> None:
         self.models = tuple(models)
+        self.accounting = accounting
         self.clock = clock
         self.state = State.LOADING
         self._lanes = lanes
@@ -104,6 +134,7 @@ class Engine:
         self._tickets: set[Ticket] = set()
         self._thread: threading.Thread | None = None
         self._ended: Callable[[BaseException | None], None] = lambda _: None
+        self._watching = False  # whether the loop will look after spans whose end waits to be told
 
     # Which model.
 
@@ -148,8 +179,10 @@ class Engine:
         self._thread = threading.Thread(target=self._main, args=(load,), name="device", daemon=True)
         self._thread.start()
 
-    def submit(self, model: Model, envelope: Envelope, deadline: float) -> Ticket:
+    def submit(self, model: Model, envelope: Envelope, deadline: float, name: str) -> Ticket:
         """Send a request on its way; the ticket's future ends with the reply or a ``RequestError``.
+
+        ``name`` is the request's id as its client knows it; it need not be the only one of that id.
 
         Raises:
             BusyError: the model's lane is full.
@@ -158,7 +191,8 @@ class Engine:
         self.refuse_unless_ready()
         _, lane = model.served
         self._lanes.reserve(lane)
-        ticket = Ticket(asyncio.get_running_loop().create_future())
+        cost = self.accounting.cost(name, model.spec.task, model.spec.id)
+        ticket = Ticket(asyncio.get_running_loop().create_future(), cost)
         model.in_flight += 1
         self._tickets.add(ticket)
         self.preparers.submit(self._prepare, model, envelope, deadline, ticket)
@@ -188,20 +222,40 @@ class Engine:
             return not self._thread.is_alive()
         return True
 
-    def _deliver(self, results: Sequence[tuple[Ticket, Reply | Exception]]) -> None:
+    def _deliver(self, results: Results) -> list[tuple[Cost, str]]:
+        """Answer who still waits, and return how each request ended."""
+        outcomes = []
         for ticket, result in results:
             if ticket.future.done():  # its client left, or its deadline passed
-                continue
-            if isinstance(result, Exception):
+                outcome = ticket.outcome()
+            elif isinstance(result, Exception):
+                outcome = "expired" if isinstance(result, ExpiredError) else "error"
                 ticket.future.set_exception(result)
             else:
+                outcome = "ok"
                 ticket.future.set_result(result)
+            outcomes.append((ticket.cost, outcome))
+        return outcomes
 
-    def _post(self, results: Sequence[tuple[Ticket, Reply | Exception]]) -> None:
-        """Deliver from any thread."""
-        if self._loop is not None and results:
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._deliver, results)
+    def _conclude(self, results: Results) -> None:
+        """Answer requests that the device has done with, or never gets."""
+        self.accounting.concluded(self._deliver(results))
+
+    def _post(self, results: Results) -> None:
+        """Conclude from any thread."""
+        if results:
+            self._to_loop(self._conclude, results)
+
+    def _look_after_ends(self) -> None:
+        """Tell the ends of spans whose requests are not answered in time."""
+        self.accounting.overdue()
+        self._watching = False  # before it is asked whether there are more: the device thread may just add one
+        self._watch_ends()
+
+    def _watch_ends(self) -> None:
+        if self.accounting.waiting and not self._watching:
+            self._watching = True
+            asyncio.get_running_loop().call_later(PENDING_SECONDS, self._look_after_ends)
 
     # On the preparing threads.
 
@@ -271,8 +325,10 @@ class Engine:
         self._running = jobs
         task, lane = model.served
         started = self.clock()
-        outputs = run_apart(task.run, [job.prepared for job in jobs])
+        outputs = run_apart(partial(self._run, task), jobs)
         seconds = self.clock() - started
+        if not self._watching:
+            self._to_loop(self._watch_ends)
         self._lanes.learn(lane, seconds / len(jobs))
         done = [(job, raw) for job, raw in zip(jobs, outputs, strict=True) if isinstance(raw, RawOutput)]
         model.metrics.batch(
@@ -283,6 +339,11 @@ class Engine:
         )
         self._finishers.submit(self._finish, model, jobs, outputs, (started, seconds))
         self._running = ()
+
+    def _run(self, task: Task, jobs: Sequence[Job]) -> Sequence[RawOutput]:
+        tickets: list[Ticket] = [job.ticket for job in jobs]
+        work = self.accounting.work([each.cost for each in tickets], lambda index: tickets[index].future.done())
+        return task.run([job.prepared for job in jobs], work)
 
     # On the finishing threads.
 

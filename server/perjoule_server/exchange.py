@@ -13,9 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from perjoule.errors import BusyError, ExpiredError, InvalidInputError, NotFoundError, RequestError, TooLargeError
+from perjoule.spans import Energy
 from perjoule_server import schemas
 from perjoule_server.bodies import BODIES_HELD, Bodies, ClientLeftError, Share, read_body
 from perjoule_server.config import ServerConfig
+from perjoule_server.cost import energy_headers
 from perjoule_server.engine import Engine, Model, Reply, Ticket
 from perjoule_server.metrics import UNKNOWN, ServerMetrics
 from perjoule_server.problems import problem, request_id
@@ -40,6 +42,18 @@ def deadline_of(headers: Mapping[str, str], arrival: float, default_seconds: flo
     if not re.fullmatch(r"[0-9]{1,8}", text) or not 1 <= int(text) <= LONGEST_TIMEOUT_MS:
         raise InvalidInputError(f"x-timeout-ms must be a whole number from 1 to {LONGEST_TIMEOUT_MS}")
     return arrival + int(text) / 1000
+
+
+def wants_settled(headers: Mapping[str, str]) -> bool:
+    """Return whether the client waits for the settled energy: ``x-energy: settled``.
+
+    Raises:
+        InvalidInputError: the header asks for something else.
+    """
+    asked = headers.get("x-energy", "estimated")
+    if asked not in {"estimated", "settled"}:
+        raise InvalidInputError("x-energy must be settled, or estimated as without the header")
+    return asked == "settled"
 
 
 class Exchange:
@@ -95,8 +109,11 @@ class Exchange:
             except NotFoundError as error:
                 self._metrics.refused(model.spec.task).inc()
                 return problem(error.status, error.code, str(error), name)
-            ticket = self._engine.submit(model, envelope, deadline)
+            settled = wants_settled(request.headers)
+            ticket = self._engine.submit(model, envelope, deadline, name)
             reply = await self._wait(request, model, ticket, deadline)
+            if settled:
+                await self._engine.accounting.settled(ticket.cost, deadline - self._engine.clock())
         except RequestError as error:
             model.metrics.failed(error.outcome)
             return _refusal(error, name)
@@ -110,7 +127,7 @@ class Exchange:
             log.exception("request %s to %s failed: %s", name, model.spec.id, type(error).__name__)
             return problem(500, "error", "the model failed on this request", name)
         model.metrics.answered(self._engine.clock() - arrival, reply.output_tokens, reply.work_units)
-        return _response(reply, name)
+        return _response(reply, name, ticket.cost.energy)
 
     async def _envelope(self, request: Request, task: str, deadline: float, share: Share) -> schemas.Envelope:
         try:
@@ -126,17 +143,13 @@ class Exchange:
 
     async def _wait(self, request: Request, model: Model, ticket: Ticket, deadline: float) -> Reply:
         """Wait for the reply, the deadline, or the client's leaving, whichever comes first."""
-        loop, future = asyncio.get_running_loop(), ticket.future
-
-        def fail(error: Exception) -> None:
-            if not future.done():
-                future.set_exception(error)
-
-        timer = loop.call_later(deadline - self._engine.clock(), fail, ExpiredError("the deadline passed"))
+        loop = asyncio.get_running_loop()
+        late = ExpiredError("the deadline passed")
+        timer = loop.call_later(deadline - self._engine.clock(), ticket.forsake, late, "expired")
         watcher = loop.create_task(_gone(request))
-        watcher.add_done_callback(lambda _: fail(ClientLeftError()))
+        watcher.add_done_callback(lambda _: ticket.forsake(ClientLeftError(), "cancelled"))
         try:
-            return await future
+            return await ticket.future
         finally:
             timer.cancel()
             watcher.cancel()
@@ -157,7 +170,7 @@ def _refusal(error: RequestError, name: str) -> Response:
     return problem(error.status, error.code, str(error), name, headers)
 
 
-def _response(reply: Reply, name: str) -> Response:
+def _response(reply: Reply, name: str, energy: Energy) -> Response:
     timing = reply.timing
     headers = {
         "content-type": reply.media_type,
@@ -167,6 +180,6 @@ def _response(reply: Reply, name: str) -> Response:
         "x-batch-size": str(timing.batch_size),
         "x-input-tokens": str(reply.input_tokens),
         "x-output-tokens": str(reply.output_tokens),
-        "x-energy-quality": "unknown",
+        **energy_headers(energy),
     }
     return Response(reply.body, headers=headers)

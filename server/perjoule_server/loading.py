@@ -13,7 +13,7 @@ from perjoule.errors import PerjouleError
 from perjoule_server import samples, schemas
 from perjoule_server.config import ServerConfig
 from perjoule_server.engine import Engine, State
-from perjoule_server.tasks.base import ModelSpec, Task
+from perjoule_server.tasks.base import ModelSpec, SilentWork, Task
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def warm_up(task: Task, workload: str) -> None:
     """Send one small request through all stages of ``task``."""
     envelope = schemas.Envelope(**{"parameters": {}, **samples.body(workload)})
     prepared = task.prepare(schemas.task_request(workload, envelope))
-    (raw,) = task.run([prepared])
+    (raw,) = task.run([prepared], SilentWork())
     task.finish(prepared, raw)
 
 
@@ -42,8 +42,10 @@ def load_all(engine: Engine, config: ServerConfig, load: Callable[[ModelSpec], T
             return
         spec, started = model.spec, time.monotonic()
         try:
-            task = load(spec)
-            warm_up(task, spec.task)
+            with engine.accounting.overhead(spec.task, spec.id, "load"):
+                task = load(spec)
+            with engine.accounting.overhead(spec.task, spec.id, "warm-up"):
+                warm_up(task, spec.task)
         except Exception as error:
             raise ModelError(f"{spec.id} cannot serve {spec.task}: {type(error).__name__}: {error}") from error
         model.metrics.loaded(spec.options.get("dtype", "float32"), spec.revision, spec.weights)

@@ -44,7 +44,44 @@ _HEADERS = {
     "x-batch-size": "requests in that batch",
     "x-input-tokens": "tokens read",
     "x-output-tokens": "tokens written",
+    "x-energy-joules": "joules of this request on the device; absent where they are unknown",
     "x-energy-quality": "estimated, settled or unknown",
+}
+
+_QUALITY: dict[str, Any] = {"type": "string", "enum": ["estimated", "settled", "unknown"]}
+_JOULES: dict[str, Any] = {"type": ["number", "null"], "minimum": 0, "description": "null where they are unknown"}
+_PHASE: dict[str, Any] = {
+    "type": "object",
+    "required": ["phase", "seconds", "joules", "quality", "weight", "share", "batch_size"],
+    "properties": {
+        "phase": {"type": "string"},
+        "seconds": {"type": "number", "description": "of the whole batch"},
+        "joules": _JOULES,
+        "quality": _QUALITY,
+        "weight": {"type": "number", "description": "tokens, pixels, or seconds of audio"},
+        "share": {"type": "number", "description": "the weight over that of the batch"},
+        "batch_size": {"type": "integer"},
+    },
+}
+
+ENERGY_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["request_id", "task", "model", "outcome", "joules", "quality", "device", "method", "phases"],
+    "properties": {
+        "request_id": {"type": "string"},
+        "task": {"type": "string"},
+        "model": {"type": "string"},
+        "outcome": {"type": "string", "enum": ["ok", "cancelled", "expired", "error"]},
+        "joules": _JOULES,
+        "quality": _QUALITY,
+        "device": {"type": "string", "description": "as the exporter calls it"},
+        "method": {
+            "type": ["string", "null"],
+            "description": "how the device's joules come about (counter, integrated, estimated, simulated, replayed);"
+            " null without an exporter",
+        },
+        "phases": {"type": "array", "items": _PHASE},
+    },
 }
 
 
@@ -71,8 +108,17 @@ def inference_responses() -> dict[int | str, dict[str, Any]]:
     }
 
 
+def energy_responses() -> dict[int | str, dict[str, Any]]:
+    """Describe the answers of the route that tells what a request cost."""
+    description = "What the request cost: the device's energy, phase by phase."
+    return {
+        200: {"description": description, "content": {"application/json": {"schema": ENERGY_SCHEMA}}},
+        **error_responses(NotFoundError),
+    }
+
+
 def inference_request(tasks: Iterable[str]) -> dict[str, Any]:
-    """Describe the body, with one example for each of ``tasks``, and the two request headers."""
+    """Describe the body, with one example for each of ``tasks``, and the request headers."""
     schema = {
         "type": "object",
         "required": ["inputs"],
@@ -98,6 +144,12 @@ def inference_request(tasks: Iterable[str]) -> dict[str, Any]:
                 "name": "x-request-id",
                 "in": "header",
                 "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+            },
+            {
+                "name": "x-energy",
+                "in": "header",
+                "description": "settled: wait up to two ticks of the device's counter for the settled energy",
+                "schema": {"type": "string", "enum": ["estimated", "settled"]},
             },
             {"name": "x-timeout-ms", "in": "header", "schema": {"type": "integer", "minimum": 1}},
         ],

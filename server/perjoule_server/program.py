@@ -23,10 +23,12 @@ from prometheus_client import CollectorRegistry
 
 from perjoule import __version__
 from perjoule.errors import PerjouleError
+from perjoule.spans import Spans
+from perjoule_server.accounting import Accounting
 from perjoule_server.app import make_app
 from perjoule_server.batching import Lanes
 from perjoule_server.config import ServerConfig
-from perjoule_server.energy import Device
+from perjoule_server.energy import CPU, Device, synchronizer
 from perjoule_server.engine import Engine, Model, State
 from perjoule_server.exchange import Exchange
 from perjoule_server.loading import load_all
@@ -77,10 +79,14 @@ class Process:
         self._config = config
         self._device = device
         metrics = ServerMetrics(CollectorRegistry())
-        models = [Model(spec, ModelMetrics(metrics, spec, device.name)) for spec in specs]
-        self.engine = Engine(models, Lanes(time.monotonic), time.monotonic, config.workers)
+        self.accounting = Accounting(
+            partial(_spans, config, specs, device), synchronizer(device), config.energy_history, device.name or CPU
+        )
+        metrics.count_dropped(lambda: self.accounting.dropped)
+        models = [Model(spec, ModelMetrics(metrics, spec, lambda: self.accounting.device)) for spec in specs]
+        self.engine = Engine(models, Lanes(time.monotonic), self.accounting, time.monotonic, config.workers)
         self.exchange = Exchange(self.engine, metrics, config)
-        self.app: FastAPI = make_app(self.engine, self.exchange, metrics, device.name, int(time.time()))
+        self.app: FastAPI = make_app(self.engine, self.exchange, metrics, int(time.time()))
         self._server = _Uvicorn(_uvicorn_config(self.app))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -94,7 +100,9 @@ class Process:
         """
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(listener, load, signals=signals))
-        if signals and not self.engine.join(JOIN_SECONDS):
+        joined = not signals or self.engine.join(JOIN_SECONDS)
+        self.accounting.close()
+        if not joined:
             # Tearing the interpreter down under the thread would crash. With no failure nobody waits for it: it was
             # still loading, or computes what its client no longer wants.
             level = logging.INFO if self._failure is None else logging.ERROR
@@ -109,8 +117,10 @@ class Process:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._stop, number.name)
         host, port = listener.getsockname()[:2]
-        models = f"{len(self.engine.models)} models on {self._device.torch} ({self._device.name})"
+        name = self._device.name or f"{CPU} unless an exporter says otherwise"
+        models = f"{len(self.engine.models)} models on {self._device.torch} ({name})"
         log.info("inference-server %s on http://%s:%d, %s", __version__, host, port, models)
+        self.accounting.start()
         self.engine.start(partial(load_all, config=self._config, load=load), self._device_ended)
         await self._server.serve(sockets=[listener])
         self.engine.close()
@@ -148,6 +158,12 @@ class Process:
         self._server.should_exit = True
 
 
+def _spans(config: ServerConfig, specs: Sequence[ModelSpec], device: Device) -> Spans:
+    """Return the client of the exporter's socket, which tells it of all work that may come."""
+    owners = [(spec.task, spec.id) for spec in specs]
+    return Spans(f"inference-server/{__version__}", device=device.name, owners=owners, socket=config.span_socket)
+
+
 def _uvicorn_config(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -166,4 +182,5 @@ def _uvicorn_config(app: FastAPI) -> uvicorn.Config:
 def set_up_logging(level: str) -> None:
     """Log one-liners to stderr; libraries only their warnings."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("perjoule_server").setLevel(level.upper())
+    for ours in ("perjoule", "perjoule_server"):
+        logging.getLogger(ours).setLevel(level.upper())

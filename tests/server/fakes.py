@@ -16,7 +16,7 @@ from perjoule.errors import InvalidInputError
 from perjoule_server.config import ServerConfig
 from perjoule_server.energy import Device
 from perjoule_server.program import Process, listen
-from perjoule_server.tasks.base import Answer, ModelSpec, Prepared, RawOutput, TaskRequest
+from perjoule_server.tasks.base import ENCODE, Answer, ModelSpec, Prepared, RawOutput, TaskRequest, Work
 
 PATIENCE = 20.0
 """Seconds after which a test gives up waiting for what must happen."""
@@ -42,14 +42,15 @@ class EchoTask:
         words = len(text.split())
         return Prepared(text, words, request.parameters.get("key"), words)
 
-    def run(self, batch: Sequence[Prepared]) -> Sequence[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> Sequence[RawOutput]:
         texts = [prepared.payload for prepared in batch]
         self.batches.append(texts)
-        assert self.gate.wait(PATIENCE)
-        if "die" in texts:
-            raise SystemExit("the driver is gone")
-        if "poison" in texts:
-            raise ValueError("CUDA kernel says no at 0x7f00")
+        with work.phase(ENCODE, [prepared.length for prepared in batch]):
+            assert self.gate.wait(PATIENCE)
+            if "die" in texts:
+                raise SystemExit("the driver is gone")
+            if "poison" in texts:
+                raise ValueError("CUDA kernel says no at 0x7f00")
         longest = max(prepared.length for prepared in batch)
         return [RawOutput(prepared.payload.upper(), longest - prepared.length) for prepared in batch]
 

@@ -10,7 +10,7 @@ from perjoule.errors import PerjouleError
 from perjoule_server.config import ServerConfig
 from perjoule_server.loading import ModelError
 from perjoule_server.program import ServingError, listen
-from perjoule_server.tasks.base import ModelSpec, Prepared, RawOutput
+from perjoule_server.tasks.base import ModelSpec, Prepared, RawOutput, Work
 from tests.server.fakes import PATIENCE, EchoTask, Running, eventually, running, spec
 
 TASK = "text-classification"
@@ -43,7 +43,8 @@ def test_loading_is_visible() -> None:
 class Broken(EchoTask):
     """Fails at whatever it is asked to compute."""
 
-    def run(self, batch: Sequence[Prepared]) -> Sequence[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> Sequence[RawOutput]:
+        del work
         raise RuntimeError(f"no kernel image for {len(batch)}")
 
 

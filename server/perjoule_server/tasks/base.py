@@ -1,14 +1,24 @@
-"""What a task is to the rest of the server: four small values and one protocol.
+"""What a task is to the rest of the server: four small values and two protocols.
 
 A request passes through three stages, each on a thread of its own kind: ``prepare`` (a worker thread: tokenise, decode
 media, check limits), ``run`` (the one device thread: a whole batch), ``finish`` (a worker thread: decode, shape the
 reply). The stages hand each other opaque values; batching looks only at ``Prepared.length`` and ``Prepared.key``.
-Knows nothing of HTTP, queues or energy.
+Knows nothing of HTTP, queues or energy: through ``Work`` a task says what it does when, not what becomes of that.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+ENCODE = "encode"
+"""The phase of a model that reads its input in one pass, and of whatever has only one."""
+
+PREFILL, DECODE = "prefill", "decode"
+"""The phases of a model that writes: reading until the first token is written, and writing the others."""
+
+DENOISE, DECODE_IMAGE = "denoise", "decode-image"
+"""The phases of a diffusion model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,50 @@ class Answer:
     media_type: str = "application/json"
 
 
+class Phase(Protocol):
+    """Work of one kind that is under way on the device."""
+
+    def weigh(self, weights: Sequence[float]) -> None:
+        """Say the requests' weights, where they were not known when the phase began; until it ends."""
+
+
+class Work(Protocol):
+    """One run of a batch, as its task sees it. Its requests are those of the batch, in order.
+
+    What else a task may tell or ask while it runs belongs here: a piece of a request's output that its client can have
+    already, or a point at which the device may serve others (the open phase would end there, and go on afterwards).
+    """
+
+    def phase(self, name: str, weights: Sequence[float]) -> AbstractContextManager[Phase]:
+        """Surround the device's work of one kind, from when it starts to when its results are asked for.
+
+        ``weights`` are the requests' parts in it, relative to each other: one a request of the batch. Everything that
+        computes for a batch stands in a phase, and phases do not overlap.
+        """
+
+    def left(self, index: int) -> bool:
+        """Tell whether nobody waits for a request any more; its output may then be anything."""
+
+
+class _SilentPhase:
+    def weigh(self, weights: Sequence[float]) -> None:
+        """Pass over them."""
+
+
+class SilentWork:
+    """The work of a batch that nobody wants to know about; nobody leaves."""
+
+    def phase(self, name: str, weights: Sequence[float]) -> AbstractContextManager[Phase]:
+        """See ``Work.phase``."""
+        del name, weights
+        return nullcontext(_SilentPhase())
+
+    def left(self, index: int) -> bool:
+        """See ``Work.left``."""
+        del index
+        return False
+
+
 class Task(Protocol):
     """A loaded model that serves one workload. ``run`` is only ever called from the device thread."""
 
@@ -88,8 +142,8 @@ class Task(Protocol):
             TooLargeError: decoded pixels or seconds over the server's limit (413).
         """
 
-    def run(self, batch: Sequence[Prepared]) -> Sequence[RawOutput]:
-        """Compute a batch; one output per request, in order."""
+    def run(self, batch: Sequence[Prepared], work: Work) -> Sequence[RawOutput]:
+        """Compute a batch; one output per request, in order. ``work`` is told of each phase."""
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
         """Turn one output into the reply that the task's schema prescribes."""

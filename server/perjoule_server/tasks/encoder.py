@@ -1,6 +1,7 @@
 """Tasks that read a text in one pass: classification, fill-mask and sentence embeddings."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from perjoule.errors import InvalidInputError
-from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
+from perjoule_server.tasks.base import ENCODE, Answer, Phase, Prepared, RawOutput, TaskRequest, Work
 from perjoule_server.tasks.inputs import Parameters, text_of
 from perjoule_server.tasks.scores import ACTIVATIONS, Floats, activate, best, labelled, softmax
 from perjoule_server.tasks.tokens import Encoded, Row, Tokens, paddings
@@ -30,6 +31,11 @@ def forward(model: Any, tokens: Tokens, rows: Sequence[Row]) -> tuple[Any, list[
     with torch.inference_mode():
         output = model(**inputs)
     return output, paddings([len(row["input_ids"]) for row in rows]), inputs["attention_mask"]
+
+
+def read_in(batch: Sequence[Prepared], work: Work) -> AbstractContextManager[Phase]:
+    """Surround the one phase of an encoder; a request's weight is its real tokens, padding is none."""
+    return work.phase(ENCODE, [item.input_tokens for item in batch])
 
 
 def default_activation(config: Any) -> str:
@@ -61,10 +67,12 @@ class TextClassification:
         encoded = self._tokens.fitting(text_of(request.inputs))
         return Prepared(_Classified(encoded, top_k, activation), len(encoded), input_tokens=len(encoded))
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
-        output, padding, _ = forward(self._model, self._tokens, [item.payload.encoded.row for item in batch])
-        return [RawOutput(*row) for row in zip(to_numpy(output.logits), padding, strict=True)]
+        with read_in(batch, work):
+            output, padding, _ = forward(self._model, self._tokens, [item.payload.encoded.row for item in batch])
+            logits = to_numpy(output.logits)
+        return [RawOutput(*row) for row in zip(logits, padding, strict=True)]
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
         """See ``Task.finish``."""
@@ -115,12 +123,13 @@ class FillMask:
             ids.append(int(pieces[0]))
         return tuple(dict.fromkeys(ids))
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
-        output, padding, _ = forward(self._model, self._tokens, [item.payload.encoded.row for item in batch])
-        places = torch.tensor([item.payload.place for item in batch], device=output.logits.device)
-        at_mask = output.logits[torch.arange(len(batch), device=output.logits.device), places]
-        return [RawOutput(*row) for row in zip(to_numpy(at_mask), padding, strict=True)]
+        with read_in(batch, work):
+            output, padding, _ = forward(self._model, self._tokens, [item.payload.encoded.row for item in batch])
+            places = torch.tensor([item.payload.place for item in batch], device=output.logits.device)
+            at_mask = to_numpy(output.logits[torch.arange(len(batch), device=output.logits.device), places])
+        return [RawOutput(*row) for row in zip(at_mask, padding, strict=True)]
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
         """See ``Task.finish``."""
@@ -167,13 +176,13 @@ class FeatureExtraction:
         length = len(row["input_ids"])
         return Prepared(_Embedded(row, normalize), length, input_tokens=length)
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
-        output, padding, mask = forward(self._model, self._tokens, [item.payload.row for item in batch])
-        weights = mask.unsqueeze(-1).to(torch.float32)
-        with torch.inference_mode():
-            mean = (output.last_hidden_state.float() * weights).sum(dim=1) / weights.sum(dim=1)
-        return [RawOutput(*row) for row in zip(to_numpy(mean), padding, strict=True)]
+        with read_in(batch, work), torch.inference_mode():
+            output, padding, mask = forward(self._model, self._tokens, [item.payload.row for item in batch])
+            weights = mask.unsqueeze(-1).to(torch.float32)
+            mean = to_numpy((output.last_hidden_state.float() * weights).sum(dim=1) / weights.sum(dim=1))
+        return [RawOutput(*row) for row in zip(mean, padding, strict=True)]
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
         """See ``Task.finish``."""

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from perjoule.errors import InvalidInputError
-from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
-from perjoule_server.tasks.encoder import MAX_BATCH, forward, to_numpy
+from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest, Work
+from perjoule_server.tasks.encoder import MAX_BATCH, forward, read_in, to_numpy
 from perjoule_server.tasks.inputs import Parameters, question_and_context, text_of
 from perjoule_server.tasks.scores import Floats, best, softmax
 from perjoule_server.tasks.tokens import Encoded, Tokens
@@ -63,10 +63,11 @@ class TokenClassification:
         encoded = self._tokens.fitting(text)
         return Prepared(_Marked(text, encoded, strategy, ignored), len(encoded), input_tokens=len(encoded))
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
-        output, padding, _ = forward(self._model, self._tokens, [item.payload.encoded.row for item in batch])
-        logits = to_numpy(output.logits)
+        with read_in(batch, work):
+            output, padding, _ = forward(self._model, self._tokens, [item.payload.encoded.row for item in batch])
+            logits = to_numpy(output.logits)
         return [RawOutput(row[: item.length], pad) for item, row, pad in zip(batch, logits, padding, strict=True)]
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
@@ -169,10 +170,12 @@ class QuestionAnswering:
         )  # fmt: skip
         return Prepared(asked, len(encoded), input_tokens=len(encoded))
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
-        output, padding, _ = forward(self._model, self._tokens, [item.payload.encoded.row for item in batch])
-        rows = zip(batch, to_numpy(output.start_logits), to_numpy(output.end_logits), padding, strict=True)
+        with read_in(batch, work):
+            output, padding, _ = forward(self._model, self._tokens, [item.payload.encoded.row for item in batch])
+            starts, ends = to_numpy(output.start_logits), to_numpy(output.end_logits)
+        rows = zip(batch, starts, ends, padding, strict=True)
         return [RawOutput((start[: item.length], end[: item.length]), pad) for item, start, end, pad in rows]
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:

@@ -8,9 +8,10 @@ import torch
 
 from perjoule.errors import InvalidInputError
 from perjoule_server.tasks.audio import decode_audio
-from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
-from perjoule_server.tasks.decoding import LENGTHS, Decoding, default_decoding, generate, read_decoding
+from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest, Work
+from perjoule_server.tasks.decoding import Writing, default_decoding, generate
 from perjoule_server.tasks.inputs import Parameters, media_of
+from perjoule_server.tasks.decoding import LENGTHS, Decoding, read_decoding
 from perjoule_server.tasks.tokens import Tokens, paddings
 
 MAX_BATCH = 16
@@ -49,12 +50,13 @@ class SpeechRecognition:
             raise InvalidInputError("the recording's samples are too large")
         return Prepared(_Heard(features, seconds, decoding), features.shape[-1] // 2, decoding)
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
+        writing = Writing(work, [item.payload.seconds for item in batch])
         features = torch.stack([item.payload.features for item in batch]).to(self._model.device, self._model.dtype)
         # Whisper's own generate returns what it wrote, without the tokens it starts from.
         inputs = {"input_features": features}
-        written = generate(self._model, inputs, self._tokens, batch[0].payload.decoding, start=0)
+        written = generate(self._model, inputs, self._tokens, batch[0].payload.decoding, writing, start=0)
         padding = paddings([len(ids) for ids in written])
         return [RawOutput(*one) for one in zip(written, padding, strict=True)]
 

@@ -11,20 +11,13 @@ from typing import Any
 
 import torch
 
-from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
-from perjoule_server.tasks.decoding import (
-    LENGTHS,
-    SAMPLING,
-    Decoding,
-    default_decoding,
-    generate,
-    read_decoding,
-    read_seed,
-)
+from perjoule_server.tasks.base import ENCODE, Answer, Prepared, RawOutput, TaskRequest, Work
+from perjoule_server.tasks.decoding import Writing, default_decoding, generate
 from perjoule_server.tasks.encoder import default_activation, to_numpy
 from perjoule_server.tasks.images import decode_image
 from perjoule_server.tasks.inputs import Parameters, media_of
 from perjoule_server.tasks.scores import ACTIVATIONS, activate, labelled
+from perjoule_server.tasks.decoding import LENGTHS, SAMPLING, Decoding, read_decoding, read_seed
 from perjoule_server.tasks.tokens import Tokens, paddings
 
 MAX_BATCH = 32
@@ -42,6 +35,11 @@ def pixels_of(processor: Any, media: bytes) -> tuple[torch.Tensor, tuple[int, in
 def patches(pixels: torch.Tensor) -> int:
     """Return the length of an image in patches."""
     return max(1, pixels.shape[-1] * pixels.shape[-2] // _PATCH**2)
+
+
+def areas(batch: Sequence[Prepared]) -> list[int]:
+    """Return the pixels that the model reads of each image: its weight."""
+    return [item.payload.pixels.shape[-1] * item.payload.pixels.shape[-2] for item in batch]
 
 
 def stacked(batch: Sequence[Prepared], model: Any) -> torch.Tensor:
@@ -72,11 +70,11 @@ class ImageClassification:
         pixels, _ = pixels_of(self._processor, media_of(request))
         return Prepared(_Classified(pixels, top_k, activation), patches(pixels), tuple(pixels.shape))
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
-        with torch.inference_mode():
-            logits = self._model(pixel_values=stacked(batch, self._model)).logits
-        return [RawOutput(row) for row in to_numpy(logits)]
+        with work.phase(ENCODE, areas(batch)), torch.inference_mode():
+            logits = to_numpy(self._model(pixel_values=stacked(batch, self._model)).logits)
+        return [RawOutput(row) for row in logits]
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
         """See ``Task.finish``."""
@@ -108,11 +106,11 @@ class ObjectDetection:
         pixels, (width, height) = pixels_of(self._processor, media_of(request))
         return Prepared(_Searched(pixels, width, height, threshold), patches(pixels), tuple(pixels.shape))
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
-        with torch.inference_mode():
+        with work.phase(ENCODE, areas(batch)), torch.inference_mode():
             output = self._model(pixel_values=stacked(batch, self._model))
-        logits, boxes = output.logits.float().cpu(), output.pred_boxes.float().cpu()
+            logits, boxes = output.logits.float().cpu(), output.pred_boxes.float().cpu()
         return [RawOutput((logits[row : row + 1], boxes[row : row + 1])) for row in range(len(batch))]
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
@@ -158,11 +156,12 @@ class ImageToText:
         length = patches(pixels) + decoding.max_new_tokens
         return Prepared(_Captioned(pixels, decoding, read_seed(parameters)), length, (tuple(pixels.shape), decoding))
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
+        writing = Writing(work, areas(batch))
         inputs = {"pixel_values": stacked(batch, self._model)}
         seeds = [item.payload.seed for item in batch]
-        written = generate(self._model, inputs, self._tokens, batch[0].payload.decoding, start=1, seeds=seeds)
+        written = generate(self._model, inputs, self._tokens, batch[0].payload.decoding, writing, start=1, seeds=seeds)
         padding = paddings([len(ids) for ids in written])
         return [RawOutput(*one) for one in zip(written, padding, strict=True)]
 

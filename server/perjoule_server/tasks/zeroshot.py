@@ -13,12 +13,13 @@ from transformers import LogitsProcessor
 
 from perjoule.errors import InvalidInputError
 from perjoule.workloads import WORKLOADS
-from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest
-from perjoule_server.tasks.decoding import LENGTHS, MAX_BATCH, Decoding, LanguageModel, read_decoding
+from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest, Work
+from perjoule_server.tasks.decoding import MAX_BATCH, LanguageModel
 from perjoule_server.tasks.encoder import to_numpy
 from perjoule_server.tasks.generate import Summarization, paddings_of
 from perjoule_server.tasks.inputs import Parameters, question_and_context, text_of
 from perjoule_server.tasks.scores import labelled, softmax
+from perjoule_server.tasks.decoding import LENGTHS, Decoding, read_decoding
 from perjoule_server.tasks.tokens import Row, paddings
 
 SENTIMENT = "what is the binary sentiment of the following sentence? {text}"
@@ -80,10 +81,10 @@ class ZeroShotTextClassification:
             raise InvalidInputError(f"parameters.candidate_labels: no token for {label[:48]!r}")
         return int(ids[0])
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
         rows = [item.payload.row for item in batch]
-        logits = self._language.first_logits(rows)
+        logits = self._language.first_logits(rows, work)
         scores = [to_numpy(logits[place, list(item.payload.first)]) for place, item in enumerate(batch)]
         return [RawOutput(*one) for one in zip(scores, paddings([len(r["input_ids"]) for r in rows]), strict=True)]
 
@@ -146,14 +147,14 @@ class ZeroShotQuestionAnswering:
         tokens = len(row["input_ids"])
         return Prepared(_Question(row, context, top_k), self._language.length(tokens, decoding), decoding, tokens)
 
-    def run(self, batch: Sequence[Prepared]) -> list[RawOutput]:
+    def run(self, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
         """See ``Task.run``."""
         rows = [item.payload.row for item in batch]
         decoding = batch[0].key
         if not isinstance(decoding, Decoding):
             raise TypeError("the key of this task is its decoding")
         confidence = _Confidence()
-        written = self._language.write(rows, decoding, processors=[confidence])
+        written = self._language.write(rows, decoding, work, processors=[confidence])
         padding = paddings_of(rows, written)
         return [
             RawOutput((ids, logs[: len(ids)]), pad)

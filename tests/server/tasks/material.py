@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from perjoule_server.tasks.base import Answer, Task, TaskRequest
+from perjoule_server.tasks.base import Answer, SilentWork, Task, TaskRequest
 
 TEXT = "The committee said on Thursday that Marie Curie moved to Paris, and that sales rose by seven percent."
 
@@ -69,7 +69,7 @@ def request(task: str, place: int = 0, **parameters: Any) -> TaskRequest:
 def answer(task: Task, one: TaskRequest) -> Answer:
     """Serve one request alone."""
     prepared = task.prepare(one)
-    (raw,) = task.run([prepared])
+    (raw,) = task.run([prepared], SilentWork())
     return task.finish(prepared, raw)
 
 
@@ -79,7 +79,7 @@ def answers(task: Task, several: list[TaskRequest]) -> list[Answer]:
     done: dict[int, Answer] = {}
     for key in dict.fromkeys(one.key for one in prepared):
         places = [place for place, one in enumerate(prepared) if one.key == key]
-        raws = task.run([prepared[place] for place in places])
+        raws = task.run([prepared[place] for place in places], SilentWork())
         for place, raw in zip(places, raws, strict=True):
             done[place] = task.finish(prepared[place], raw)
     return [done[place] for place in range(len(several))]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perjoule_server.tasks.base import Task, TaskRequest
+from perjoule_server.tasks.base import SilentWork, Task, TaskRequest
 from tests.server.tasks.material import TEXT, answer, request
 
 Load = Callable[[str], Task]
@@ -153,7 +153,7 @@ def test_written_answers_are_located(load: Load) -> None:
     reply = answer(task, request("zero-shot-question-answering")).output
     context = f"It is said: {reply['answer'].upper()}. Nobody knows why."
     prepared = task.prepare(TaskRequest({"question": "What is said?", "context": context}, {}))
-    written = task.run([task.prepare(request("zero-shot-question-answering"))])[0]
+    written = task.run([task.prepare(request("zero-shot-question-answering"))], SilentWork())[0]
     located = task.finish(prepared, written).output
     assert (located["start"], located["end"]) == (12, 12 + len(reply["answer"]))
     assert (reply["start"], reply["end"]) == (0, 0)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from perjoule.workloads import WORKLOADS, WorkUnit
-from perjoule_server.tasks.base import Answer, Task
+from perjoule_server.tasks.base import Answer, SilentWork, Task
 from tests.server.tasks.material import answer, answers, request
 
 Load = Callable[[str], Task]
@@ -72,9 +72,9 @@ def test_padding_is_counted(load: Load, task: str) -> None:
     if task in {"text-classification", "token-classification", "question-answering", "fill-mask", "feature-extraction"}:
         shorter, longer = prepared
         expected = [longer.length - shorter.length, 0]
-        assert [raw.padding_tokens for raw in served.run(prepared)] == expected
+        assert [raw.padding_tokens for raw in served.run(prepared, SilentWork())] == expected
     else:
-        assert [raw.padding_tokens >= 0 for raw in served.run(prepared[:1])] == [True]
+        assert [raw.padding_tokens >= 0 for raw in served.run(prepared[:1], SilentWork())] == [True]
 
 
 @pytest.mark.parametrize("task", ["text-classification", "summarization", "question-answering"])

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from perjoule.errors import InvalidInputError, TooLargeError
 from perjoule_server.tasks.audio import decode_audio, resample
-from perjoule_server.tasks.base import Task, TaskRequest
+from perjoule_server.tasks.base import SilentWork, Task, TaskRequest
 from perjoule_server.tasks.images import decode_image
 from tests.server.tasks.material import IMAGE_TASKS, SPEECH, picture, recording, sine
 
@@ -105,7 +105,7 @@ def test_odd_sizes(load: Callable[[str], Task], task: str, size: tuple[int, int]
     """Every picture that passes is one that the model's own processor can take."""
     served = load(task)
     prepared = served.prepare(TaskRequest(None, {}, picture(*size)))
-    assert len(served.run([prepared])) == 1
+    assert len(served.run([prepared], SilentWork())) == 1
 
 
 @settings(max_examples=150, deadline=None)
