@@ -20,6 +20,7 @@ from perjoule_loadgen.measurement import Measurement, Plan
 from perjoule_loadgen.meter import Idle, Meter, bracket_ids
 from perjoule_loadgen.pages import Page
 from perjoule_loadgen.phases import Phases
+from perjoule_loadgen.settlement import Settlement
 from perjoule_loadgen.status import Status
 from perjoule_loadgen.target import Target, ask
 
@@ -70,7 +71,8 @@ async def run(config: Config, clock: Clock, status: Status, campaign: Campaign) 
         plans = [_plan(config, target, meter, task, items[task]) for task in tasks]
         prometheus = await _prometheus(page, config, clock, meter, plans)
         status.count = len(plans)
-        phases = Phases(config, clock, session, meter, prometheus, status)
+        settlement = Settlement(page, meter, clock, config.rules)
+        phases = Phases(config, clock, session, meter, prometheus, settlement, status)
         poller = asyncio.create_task(meter.run())
         try:
             await _tasks(phases, campaign, plans)

@@ -64,6 +64,8 @@ class Rules:
         warn_idle_drift_ratio: drift between the two idle baselines worth a warning.
         warn_idle_share: idle power as a share of the window's mean power that is worth a warning.
         crosscheck_ratio: constant part of the bound between the bracket and PromQL.
+        warn_others_ratio: share of the charged energy that was other work's, worth a warning.
+        settlement_seconds: the longest wait for the exporter to charge what was sent.
         poll_seconds: interval between readings of the exporter.
         edge_poll_seconds: the same while an edge is awaited.
         edge_seconds: the longest wait for the counter to move.
@@ -85,6 +87,8 @@ class Rules:
     warn_idle_drift_ratio: float = 0.1
     warn_idle_share: float = 0.8
     crosscheck_ratio: float = 0.01
+    warn_others_ratio: float = 0.01
+    settlement_seconds: float = 3.0
     poll_seconds: float = 0.15
     edge_poll_seconds: float = 0.02
     edge_seconds: float = 5.0

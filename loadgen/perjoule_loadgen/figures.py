@@ -4,7 +4,8 @@ Pure. The arithmetic of the interval: an edge of the window is one update of the
 quiet, so each of the two costs idle watts × tick; the bounds add, they are not averaged. ``gross`` also holds the quiet
 between the edges and the load, which is known (idle watts × quiet seconds) and widens its lower bound. ``active`` takes
 idle watts × window out, and is as uncertain as half the drift between the two idle baselines plus their own edges. Not
-in any interval: the gain of a board's sensor (±5 % from board to board) and the model behind an estimate.
+in any interval: the gain of a board's sensor (±5 % from board to board) and the model behind an estimate. The interval
+of ``attributed`` is another one (``attribution``).
 """
 
 import math
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 
 from perjoule.carbon import grams, static_intensities, static_intensity
 from perjoule.workloads import WORKLOADS, WorkUnit
+from perjoule_loadgen.attribution import Attribution, attribution
 from perjoule_loadgen.energy import Exposition
 from perjoule_loadgen.measurement import Bracket, Measurement
 from perjoule_loadgen.meter import Idle, mean_watts
+from perjoule_loadgen.sci import Sci, sci
 from perjoule_loadgen.stats import Interval, Latency, latency
 
 _SAME_FACTOR = 1e-3
@@ -79,7 +82,9 @@ class Figures:
         start, end: those edges, Unix seconds.
         gross: all joules ÷ inferences.
         active: joules above idle ÷ inferences; its value is None below the resolution.
+        attributed: what the exporter's ledger charged to these inferences.
         grams: gCO2e per inference, from ``gross``.
+        sci: the same with the devices' manufacture; None without a zone or without their stated manufacture.
         units: amount of the task's unit of work, None where the answers do not tell.
         joules_per_unit: all joules ÷ units.
         latency: of requests that succeeded.
@@ -92,7 +97,9 @@ class Figures:
     end: float | None
     gross: Interval | None
     active: Interval | None
+    attributed: Attribution
     grams: Interval | None
+    sci: Sci | None
     units: float | None
     joules_per_unit: float | None
     latency: Latency
@@ -108,6 +115,7 @@ def figures(measurement: Measurement, baselines: Mapping[str, Baseline], carbon:
     began, ended = measurement.began, measurement.ended
     gross = gross_interval(measurement, baselines) if joules is not None and ok else None
     busy = (ended - began) if began is not None and ended is not None else 0.0
+    grams_each = _scaled(gross, carbon)
     return Figures(
         joules=joules,
         seconds=max(b.end.at for b in charged) - min(b.start.at for b in charged) if charged else None,
@@ -115,7 +123,9 @@ def figures(measurement: Measurement, baselines: Mapping[str, Baseline], carbon:
         end=max((b.end.at for b in charged), default=None),
         gross=gross,
         active=active_interval(charged, baselines, ok) if joules is not None and ok else None,
-        grams=_scaled(gross, carbon),
+        attributed=attribution(measurement, _replaced(carbon)),
+        grams=grams_each,
+        sci=sci(measurement, grams_each),
         units=units,
         joules_per_unit=joules / units if joules is not None and units else None,
         latency=latency([result.latency for result in load.results if result.ok]),
@@ -169,6 +179,11 @@ def _scaled(gross: Interval | None, carbon: Carbon | None) -> Interval | None:
         return None
     value, low, high = (grams(j, carbon.grams_per_kwh, carbon.pue or 1.0) for j in (gross.value, gross.low, gross.high))
     return Interval(value, low, high)
+
+
+def _replaced(carbon: Carbon | None) -> float | None:
+    """Return grams per joule where they replace those that the exporter added up; else None."""
+    return grams(1.0, carbon.grams_per_kwh, carbon.pue or 1.0) if carbon is not None and carbon.recomputed else None
 
 
 def carbon_factor(exporter: Exposition | None, zone: str | None) -> Carbon | None:

@@ -3,9 +3,10 @@
 Values only. Grows while the task runs, so that an interruption keeps what there is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from perjoule_loadgen.books import Books, Work
 from perjoule_loadgen.client import Prepared
 from perjoule_loadgen.energy import Device, Pair
 from perjoule_loadgen.load import Load
@@ -66,6 +67,29 @@ class CrossCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Edge:
+    """The ledgers at one edge of the window.
+
+    Attributes:
+        books: by the exporter's URL.
+        failure: why they could not be read, a sentence; None where they could.
+    """
+
+    books: Mapping[str, Books]
+    failure: str | None = None
+
+    @property
+    def works(self) -> frozenset[Work]:
+        """Tasks and models that any of them was told of."""
+        return frozenset(work for each in self.books.values() for work in each.requests)
+
+    def requests(self, work: Work) -> tuple[float, float]:
+        """Return how many requests of ``work`` ended ok so far, and their joules."""
+        found = [each.requests.get(work, (0.0, 0.0)) for each in self.books.values()]
+        return sum(count for count, _ in found), sum(joules for _, joules in found)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One task to measure.
 
@@ -81,6 +105,11 @@ class Plan:
     items: Sequence[Prepared]
     devices: tuple[str, ...]
 
+    @property
+    def work(self) -> Work:
+        """Task and model, as the exporter's ledgers call them."""
+        return self.task, self.model.id
+
 
 @dataclass(slots=True)
 class Measurement:
@@ -94,6 +123,7 @@ class Measurement:
         ended: Unix time at which the window's last answer was in, None before.
         charged: brackets of the plan's devices; empty without an energy figure.
         excluded: brackets of every other device that the exporters show.
+        opening, closing: the ledgers at the window's edges, None where it did not get there.
         crosscheck: None without Prometheus or without an answer of it.
         faults: sentences that say why something is missing.
         interrupted: whether a person ended it.
@@ -106,6 +136,8 @@ class Measurement:
     ended: float | None = None
     charged: tuple[Bracket, ...] = ()
     excluded: tuple[Bracket, ...] = ()
+    opening: Edge | None = None
+    closing: Edge | None = None
     crosscheck: CrossCheck | None = None
     faults: list[str] = field(default_factory=list)
     interrupted: bool = False

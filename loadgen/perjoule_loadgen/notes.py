@@ -7,10 +7,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from perjoule.reference import STUDY, STUDY_CAVEATS, study_figure
-from perjoule.units import significant
+from perjoule.units import scaled, significant
 from perjoule_loadgen.energy import METHOD_WORDS
 from perjoule_loadgen.result import Run
 from perjoule_loadgen.stats import requests_needed
+
+_NO_WASTE = frozenset({"ok", "overhead"})
+"""Outcomes of energy that some answer, or the serving of all, needed."""
 
 _REAL_WEIGHTS = frozenset({"hub", "packaged"})
 _WEIGHTS_WORDS: Mapping[str, str] = MappingProxyType(
@@ -19,6 +22,9 @@ _WEIGHTS_WORDS: Mapping[str, str] = MappingProxyType(
         "architecture": "random weights in architectures of full size: the answers mean nothing, the work is that size",
     }
 )
+WEAK = "*"
+"""Stands behind an attributed figure whose watts the exporter does not know well."""
+
 _IMAGE_TASK = "text-to-image"
 """What the study likens to charging a phone."""
 
@@ -28,6 +34,8 @@ def notes(runs: Sequence[Run], columns: Collection[str]) -> Iterable[tuple[str, 
     yield from _device_notes(runs)
     if "±" in columns or "active" in columns:
         yield from _uncertainty_notes(runs)
+    if "attributed" in columns:
+        yield from _attributed_notes(runs)
     yield from _model_notes(runs)
     yield from _carbon_notes(runs)
     if "p95" in columns and any(run.figures.latency.p50 and not run.figures.latency.p95 for run in runs):
@@ -71,6 +79,40 @@ def _uncertainty_notes(runs: Sequence[Run]) -> Iterable[tuple[str, str]]:
         yield "active", "— without an idle baseline"
     elif any(interval is not None and interval.value is None for interval in active):
         yield "active", "— where it is below its own uncertainty"
+
+
+def _attributed_notes(runs: Sequence[Run]) -> Iterable[tuple[str, str]]:
+    if any(run.figures.attributed.joules is not None for run in runs):
+        yield "attributed", "what the exporter's ledger charged to these requests, idle time between them left out"
+    if any(run.figures.attributed.weak for run in runs if run.figures.attributed.joules is not None):
+        yield (
+            WEAK,
+            "the exporter does not know the watts of this work to 5 % yet: what ran beside it may have been split",
+        )
+    if any(run.figures.attributed.outside for run in runs):
+        outside = dict.fromkeys(device for run in runs for device in run.figures.attributed.outside)
+        yield "attributed", f"without {', '.join(outside)}, of which nothing is charged to inferences"
+    reasons: dict[str, list[str]] = {}
+    for run in runs:
+        if run.figures.attributed.reason is not None and run.figures.gross is not None:
+            reasons.setdefault(run.figures.attributed.reason, []).append(run.task)
+    for reason, of in reasons.items():
+        which = "" if len(of) == len(runs) else f"{', '.join(of)}: "
+        yield "attributed", f"— {which}{reason}"
+    for run in runs:
+        if (waste := _waste(run)) is not None:
+            yield "waste", waste
+
+
+def _waste(run: Run) -> str | None:
+    """Return what was charged to requests that did not end ok, in words; None where nothing was."""
+    balance = run.figures.attributed.balance
+    lost = {outcome: j for outcome, j in (balance.own if balance else {}).items() if outcome not in _NO_WASTE and j > 0}
+    if balance is None or not lost:
+        return None
+    share = sum(lost.values()) / sum(balance.own.values())
+    parts = ", ".join(f"{scaled(joules, 'J')} {outcome}" for outcome, joules in lost.items())
+    return f"{run.task}: {share:.1%} of what it was charged went to requests without an answer: {parts}"
 
 
 def _model_notes(runs: Sequence[Run]) -> Iterable[tuple[str, str]]:

@@ -21,6 +21,7 @@ from perjoule_loadgen.load import Driver, Load
 from perjoule_loadgen.measurement import Bracket, Measurement, Plan
 from perjoule_loadgen.meter import Idle, Meter, Track, idle_between
 from perjoule_loadgen.pacer import schedule, shuffled
+from perjoule_loadgen.settlement import Settlement
 from perjoule_loadgen.stats import settled
 from perjoule_loadgen.status import Status
 
@@ -36,6 +37,7 @@ class Phases:
     session: aiohttp.ClientSession
     meter: Meter
     prometheus: Prometheus | None
+    settlement: Settlement
     status: Status
 
     async def idle(self, name: str) -> dict[str, Idle]:
@@ -80,8 +82,11 @@ class Phases:
         plan = measurement.plan
         await self._warm_up(measurement)
         await self._quiet(plan, "quiet before the window")
+        measurement.opening = await self.settlement.edge(plan)
         await self._window(measurement)
         await self._quiet(plan, "quiet after the window", measurement)
+        if measurement.charged:
+            measurement.closing = await self.settlement.edge(plan, measurement.opening, measurement.steady.ok)
         if self.prometheus is not None and measurement.charged and measurement.steady.gave_up is None:
             measurement.crosscheck = await self.prometheus.check(plan, measurement.charged)
 

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from perjoule.reference import study_figure
 from perjoule.units import ABSENT, scaled, significant
-from perjoule_loadgen.notes import notes
+from perjoule_loadgen.notes import WEAK, notes
 from perjoule_loadgen.result import SIMULATED_BANNER, Run
 from perjoule_loadgen.stats import Interval
 from perjoule_loadgen.verdict import Reason
@@ -56,6 +56,12 @@ def _active(run: Run) -> str:
     return scaled(run.figures.active.value if run.figures.active else None, "J")
 
 
+def _attributed(run: Run) -> str:
+    """The ledger's figure; with a mark where the exporter does not know this work's watts well."""
+    found = run.figures.attributed
+    return scaled(found.joules.value if found.joules else None, "J") + WEAK * bool(found.joules and found.weak)
+
+
 def _grams(run: Run) -> str:
     if run.carbon is None:
         return f"{ABSENT} (no zone)"
@@ -85,6 +91,7 @@ _COLUMNS: Mapping[str, Callable[[Run], str]] = MappingProxyType(
         "J/inference\ngross": _gross,
         "\n±": lambda run: percent(run.figures.gross),
         "\nactive": _active,
+        "\nattributed": _attributed,
         "\ngCO2e": _grams,
         "\ninf/s": _rate,
         "latency\np50": _latency("p50"),
@@ -93,7 +100,17 @@ _COLUMNS: Mapping[str, Callable[[Run], str]] = MappingProxyType(
         "\nstudy [1]": _study,
     }
 )
-_DISPENSABLE = ("latency\np50", "\nPromQL", "\ninf/s", "latency\np95", "\n±", "\nactive", "\nstudy [1]", "\ngCO2e")
+_DISPENSABLE = (
+    "latency\np50",
+    "\nPromQL",
+    "\ninf/s",
+    "latency\np95",
+    "\n±",
+    "\nactive",
+    "\nattributed",
+    "\nstudy [1]",
+    "\ngCO2e",
+)
 """Columns that a narrow terminal goes without, the first to go first. All are in ``run.json``."""
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from perjoule.reference import references
 from perjoule.workloads import WORKLOADS
+from perjoule_loadgen.attribution import Attribution, Estimate
 from perjoule_loadgen.config import Config
 from perjoule_loadgen.energy import SIMULATED, Device
 from perjoule_loadgen.figures import Baseline, Carbon, Figures, figures
 from perjoule_loadgen.measurement import Bracket, Measurement
+from perjoule_loadgen.sci import Sci
 from perjoule_loadgen.stats import Interval
 from perjoule_loadgen.verdict import Facts, Verdict, difference, failures, lengths, verdict
 
@@ -93,16 +95,17 @@ def _work(run: Run, config: Config) -> dict[str, Any]:
 
 def _energy(run: Run) -> dict[str, Any]:
     measurement, found = run.measurement, run.figures
-    each = {"gross": _interval(found.gross), "active": _interval(found.active), "attributed": None}
+    each = {"gross": _dict(found.gross), "active": _dict(found.active), "attributed": _dict(found.attributed.joules)}
     unit = WORKLOADS[run.task].unit.value
     return {
         "devices": [_device(bracket, run.baselines) for bracket in measurement.charged],
         "excluded_devices": [_device(bracket, run.baselines) for bracket in measurement.excluded],
         "lengths": lengths(measurement),
         "joules_per_inference": each,
+        "attribution": _attribution(found.attributed),
         "joules_per_unit": {"unit": unit, "value": found.joules_per_unit, "units": found.units},
-        "grams_per_inference": _interval(found.grams),
-        "sci_grams_per_inference": None,
+        "grams_per_inference": _dict(found.grams),
+        "sci_grams_per_inference": _dict(found.sci),
         "carbon": None if run.carbon is None else asdict(run.carbon),
         "crosscheck": run.crosscheck,
     }
@@ -149,8 +152,26 @@ def _device(bracket: Bracket, baselines: Mapping[str, Baseline]) -> dict[str, An
     }
 
 
-def _interval(interval: Interval | None) -> dict[str, Any] | None:
-    return None if interval is None else asdict(interval)
+def _attribution(found: Attribution) -> dict[str, Any]:
+    """Return what stands behind the attributed figure, or why there is none."""
+    balance = found.balance
+    return {
+        "reason": found.reason,
+        "requests": found.requests,
+        "grams_per_inference": _dict(found.grams),
+        "low_confidence": list(found.weak),
+        "devices_without_ledger": list(found.outside),
+        "charged_joules": None if balance is None else dict(balance.own),
+        "others_joules": None if balance is None else balance.others,
+        "idle_joules": None if balance is None else balance.idle,
+        "unattributed_joules": None if balance is None else dict(balance.unattributed),
+        "open_joules": None if balance is None else balance.open,
+        "counter_joules": None if balance is None else balance.counter,
+    }
+
+
+def _dict(figure: Interval | Estimate | Sci | None) -> dict[str, Any] | None:
+    return None if figure is None else asdict(figure)
 
 
 def _crosscheck(facts: Facts) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from perjoule_loadgen.attribution import MOST_DIFFERENT
 from perjoule_loadgen.client import ERRORS, Result
 from perjoule_loadgen.config import Rules
 from perjoule_loadgen.figures import Baseline, Figures
@@ -202,6 +203,43 @@ def lengths(measurement: Measurement) -> str:
     return "checked" if done and all(result.output_tokens is not None for result in done) else "unknown"
 
 
+def _shared(facts: Facts) -> Reason | None:
+    """Others whose requests are not counted here: their joules are in every figure."""
+    attributed, load = facts.figures.attributed, facts.measurement.steady
+    if attributed.requests is None or attributed.requests <= (1 + MOST_DIFFERENT) * load.sent:
+        return None
+    task, model = facts.measurement.plan.work
+    return Reason(
+        "shared",
+        f"the exporter charged {attributed.requests:,} requests of {task} by {model} in the window and this run sent"
+        f" {load.sent:,}: others use it too, and their energy is in the figures",
+    )
+
+
+def _warn_uncharged(facts: Facts) -> Reason | None:
+    attributed, load = facts.figures.attributed, facts.measurement.steady
+    if attributed.joules is None or attributed.requests is None or attributed.requests == load.ok:
+        return None
+    return Reason(
+        "uncharged",
+        f"the exporter charged {attributed.requests:,} requests that ended ok, and {load.ok:,} were answered:"
+        " attributed joules are a mean over the former",
+    )
+
+
+def _warn_others(facts: Facts) -> Reason | None:
+    """Other work on the same device is in the gross and the active figure."""
+    balance = facts.figures.attributed.balance
+    if balance is None or balance.others <= facts.rules.warn_others_ratio * balance.counter:
+        return None
+    devices = ", ".join(dict.fromkeys(bracket.device.base for bracket in facts.measurement.charged))
+    return Reason(
+        "others",
+        f"{balance.others / balance.counter:.0%} of the energy of {devices} in the window was charged to other work:"
+        " it is in gross and active, not in attributed",
+    )
+
+
 def difference(facts: Facts) -> tuple[float, float] | None:
     """Return relative difference and bound between Prometheus's joules and ours; None without both.
 
@@ -233,7 +271,7 @@ def _crosscheck(facts: Facts) -> Reason | None:
 
 _CHECKS: Sequence[Check] = (
     _nothing_done, _errors, _wasted, _unsent, _late, _no_energy, _reset, _doubtful, _short, _few_ticks, _lengths,
-    _crosscheck,
+    _crosscheck, _shared,
 )  # fmt: skip
 
 
@@ -273,7 +311,7 @@ def _warn_busy_idle(facts: Facts) -> Reason | None:
     return None
 
 
-_WARNINGS: Sequence[Check] = (_warn_lag, _warn_drift, _warn_busy_idle)
+_WARNINGS: Sequence[Check] = (_warn_lag, _warn_drift, _warn_busy_idle, _warn_others, _warn_uncharged)
 
 
 def failures(results: Iterable[Result]) -> Mapping[str, int]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from perjoule.spans import Spans
+
 IDLE_WATTS = 50.0
 BUSY_WATTS = 150.0
 TICK = 0.02
@@ -121,6 +123,8 @@ class Server:
         odd: answer to give instead of a good one for request number n, None for a good one.
         busy_elsewhere: seconds of another task for each second of a request.
         device: as in ``inference_model_info``; empty for a server without metrics.
+        spans: whom it tells of each request; None for nobody.
+        outcome: how request number n ended, as it tells; None for one that it does not tell of.
     """
 
     power: Power
@@ -129,6 +133,8 @@ class Server:
     odd: Callable[[int], Answer | None] = lambda _: None
     device: str = "GPU-a"
     busy_elsewhere: float = 0.0
+    spans: Spans | None = None
+    outcome: Callable[[int], str | None] = lambda _: "ok"
     tasks: tuple[str, ...] = ("summarization", "text-classification")
     served: int = 0
     ok: dict[str, int] = field(default_factory=dict)
@@ -144,9 +150,13 @@ class Server:
         async with self.gate:
             self.power.work(+1)
             began = time.time()
+            told = self.outcome(number)
+            span = None if self.spans is None or told is None else self.spans.span(task, f"tiny/{task}")
             try:
                 await asyncio.sleep(self.service)
             finally:
+                if span is not None and told is not None:
+                    span.close([(f"request-{number}", 1, told)])
                 self.power.work(-1)
                 took = time.time() - began
                 self.busy[task] = self.busy.get(task, 0.0) + took
