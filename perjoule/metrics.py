@@ -137,6 +137,9 @@ _CATALOGUE = (
     _exporter("inference_request_energy_joules", Kind.HISTOGRAM, _TASK,
               "Settled energy of requests that ended ok, in joules; its sum is that of"
               " inference_energy_joules_total{outcome=ok} over all devices.", _REQUEST_JOULES),
+    _exporter("inference_unmeasured_requests_total", Kind.COUNTER, _TASK,
+              "Requests that ended ok and whose energy is not known, for want of readings or because it was told late;"
+              " not in inference_request_energy_joules."),
     _exporter("inference_counter_energy_joules_total", Kind.COUNTER, ("device",),
               "All energy of the device, in joules: charged + idle + unattributed + open, in every scrape."),
     _exporter("inference_idle_energy_joules_total", Kind.COUNTER, ("device",),
@@ -159,7 +162,7 @@ _CATALOGUE = (
     _exporter("inference_spans_late_total", Kind.COUNTER, ("device",),
               "Lines that told of a time whose energy was given away already."),
     _exporter("inference_span_clients", Kind.GAUGE, ("device",),
-              "Clients of the span socket that have told of work on this device and are connected."),
+              "Clients of the span socket that are connected and have said hello; each may work on any device."),
     # The server.
     _server("inference_requests_total", Kind.COUNTER, (*_TASK, "outcome"), "Requests by how they ended."),
     _server("inference_request_seconds", Kind.HISTOGRAM, _TASK, "Time from a request's arrival to its answer.",
@@ -188,8 +191,9 @@ CATALOGUE: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metr
 REQUEST_OUTCOMES = ("ok", "invalid", "too_large", "busy", "expired", "cancelled", "draining", "error")
 """Values of ``outcome`` of ``inference_requests_total``; every request ends in exactly one."""
 
-ENERGY_OUTCOMES = ("ok", "cancelled", "expired", "error", "abandoned", "overhead")
-"""Values of ``outcome`` of ``inference_energy_joules_total``: abandoned had no end, overhead no request in it."""
+ENERGY_OUTCOMES = ("ok", "cancelled", "expired", "error", "abandoned", "overhead", "unmeasured")
+"""Values of ``outcome`` of ``inference_energy_joules_total``: abandoned had no end, overhead no request in it, and what
+is unmeasured ended ok but is not all that it used."""
 
 UNATTRIBUTED_REASONS = ("down", "reset", "stall", "lost", "gap", "foreign", "no_span", "idle_unknown")
 """Values of ``reason`` of ``inference_unattributed_energy_joules_total``; ``docs/energy.md`` says what each is."""

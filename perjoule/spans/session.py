@@ -30,10 +30,10 @@ class Setup(NamedTuple):
 
 
 class Final(NamedTuple):
-    """What a span was given on all of its devices, and each of its requests; in joules."""
+    """What a span was given on all of its devices, and each of its requests; in joules, None where one is unknown."""
 
-    joules: float
-    requests: Mapping[str, float]
+    joules: float | None
+    requests: Mapping[str, float | None]
 
 
 class Awaited:
@@ -49,11 +49,11 @@ class Awaited:
         self._settled[settled.number] = settled
         if len(self._settled) < len(self.numbers):
             return
-        requests: dict[str, float] = {}
+        requests: dict[str, float | None] = {}
         for each in self._settled.values():
             for request, joules in each.requests.items():
-                requests[request] = requests.get(request, 0.0) + joules
-        self._finish(Final(sum(each.joules for each in self._settled.values()), requests))
+                requests[request] = _sum((requests.get(request, 0.0), joules))
+        self._finish(Final(_sum([each.joules for each in self._settled.values()]), requests))
 
     def forsake(self) -> None:
         """Take over that one of them will not come."""
@@ -63,6 +63,16 @@ class Awaited:
         # Done already: one device's will not come, and another's does.
         if not self.future.done():
             self.future.set_result(final)
+
+
+def _sum(joules: Iterable[float | None]) -> float | None:
+    """Return the sum; None if one of them is not known."""
+    known = 0.0
+    for each in joules:
+        if each is None:
+            return None
+        known += each
+    return known
 
 
 class Session:

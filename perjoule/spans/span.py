@@ -70,10 +70,10 @@ class Span:
 
     @property
     def energy(self) -> Energy:
-        """What it has cost: settled if that has come, else estimated up to now or its end, else unknown."""
+        """What it has cost: settled if that has come (unknown if it was not measured), else estimated, else unknown."""
         final = self._final()
         if final is not None:
-            return Energy(final.joules, Quality.SETTLED)
+            return _settled(final.joules)
         if self._end_ns is None:
             return estimated(self._known_watts(), self._clock_ns() - self._start_ns)
         return estimated(self._watts, self._end_ns - self._start_ns)
@@ -82,7 +82,7 @@ class Span:
         """Return what one of its requests has cost in it; unknown for others' requests."""
         final = self._final()
         if final is not None and request in final.requests:
-            return Energy(final.requests[request], Quality.SETTLED)
+            return _settled(final.requests[request])
         with suppress(UsageError):
             share, energy = share_of(request, checked_requests(self.requests)), self.energy
             if share is not None and energy.joules is not None:
@@ -146,6 +146,11 @@ class Span:
         if self._awaited is None or not self._awaited.future.done() or self._awaited.future.cancelled():
             return None
         return self._awaited.future.result()
+
+
+def _settled(joules: float | None) -> Energy:
+    """Return what the exporter says in the end: also that nobody will ever know."""
+    return UNKNOWN if joules is None else Energy(joules, Quality.SETTLED)
 
 
 def _is_cancellation(kind: type[BaseException]) -> bool:

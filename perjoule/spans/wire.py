@@ -114,11 +114,11 @@ class Watts(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What a span was given, and each of its requests; final."""
+    """What a span was given, and each of its requests; final. None: what it used is not known, and never will be."""
 
     number: int
-    joules: float
-    requests: Mapping[str, float]
+    joules: float | None
+    requests: Mapping[str, float | None]
 
 
 class Problem(NamedTuple):
@@ -247,8 +247,8 @@ def decoded(line: bytes) -> Greeting | Watts | Settled | Problem | None:
         if "watts" in message:
             return Watts(_watts(message["watts"]))
         if "settled" in message:
-            requests = {_text(request): _amount(joules) for request, joules, *_ in message["requests"]}
-            return Settled(int(message["settled"]), _amount(message["joules"]), requests)
+            requests = {_text(request): _known(joules) for request, joules, *_ in message["requests"]}
+            return Settled(int(message["settled"]), _known(message["joules"]), requests)
         if "error" in message:
             span = message.get("span")
             return Problem(_text(message["error"]), span if isinstance(span, int) else None)
@@ -262,7 +262,7 @@ def _watts(rows: Iterable[Any]) -> dict[Kind, float | None]:
     table: dict[Kind, float | None] = {}
     for task, model, phase, watts, *rest in rows:
         device = _text(rest[0]) if rest else ""
-        table[Kind(device, _text(task), _text(model), _text(phase))] = None if watts is None else _amount(watts)
+        table[Kind(device, _text(task), _text(model), _text(phase))] = _known(watts)
     return table
 
 
@@ -270,6 +270,10 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
+
+
+def _known(value: object) -> float | None:
+    return None if value is None else _amount(value)
 
 
 def _amount(value: object) -> float:

@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from perjoule_exporter.energy import Used
-from perjoule_exporter.ledger import BOUNDS_JOULES, MORE, Interval, Kind, Ledger, Owner, Owners, Share, Snapshot
+from perjoule_exporter.ledger import (
+    BOUNDS_JOULES,
+    MORE,
+    OUTCOMES,
+    Interval,
+    Kind,
+    Ledger,
+    Owner,
+    Owners,
+    Share,
+    Snapshot,
+)
 
 A, B = Kind("a", "m", "p"), Kind("b", "m", "p")
 IDLE = 50.0
@@ -314,17 +325,21 @@ def test_new_kinds_of_work_wait_for_their_watts() -> None:
         ("late for both", 0.0, 0.05, 2, 0.0),
         ("an end before the start", 0.15, 0.12, 0, 0.0),
         ("from the far past", -1e9, 0.2, 1, 20.0),
+        ("from ever", float("-inf"), 0.2, 1, 20.0),
         ("from the future", 1e9, 2e9, 0, 0.0),
         ("no times at all", float("nan"), float("nan"), 2, 0.0),
     ],
 )
 def test_lies_about_time(what: str, start: float, end: float, late: int, expected: float) -> None:
-    """They are counted, clipped to what is not given away, and harm nobody."""
+    """They are counted, clipped to what is not given away, harm nobody, and are no measured request of 0 J."""
     book = Book(idle_watts=0.0)
     book.use(20.0)
-    book.span(A, start, end, ok())
+    book.ledger.opened(1, 1, A, start, 0.2)
+    book.ledger.closed(1, 1, end, (ok(),), 0.2)
     book.use(20.0, 20.0)
-    assert book.shown().get("a ok", 0.0) == pytest.approx(expected), what
+    assert book.shown().get("a unmeasured", 0.0) == pytest.approx(expected), what
+    assert not any(book.ledger.snapshot().charged[Owner("a", "m")].requests.buckets)
+    assert book.ledger.snapshot().charged[Owner("a", "m")].requests.unmeasured == 1
     assert book.ledger.snapshot().late == late, what
 
 
@@ -372,7 +387,7 @@ def test_grams_follow_the_joules() -> None:
     book.span(A, 0.0, 0.2, ok("r", 3), Share("s", 1, "error"))
     book.use(10.0)
     outcomes = book.ledger.snapshot().charged[Owner("a", "m")].outcomes
-    assert [charge.grams for charge in outcomes.values()] == [None] * 6
+    assert [charge.grams for charge in outcomes.values()] == [None] * len(OUTCOMES)
     book.use(20.0, grams_per_joule=1e-3)
     outcomes = book.ledger.snapshot().charged[Owner("a", "m")].outcomes
     assert outcomes["ok"].grams == pytest.approx(0.015)
@@ -405,6 +420,7 @@ def test_sums_survive_a_restart() -> None:
         start = book.time
         book.span(A, start, start + 0.1, ok(str(number)))
         book.use(20.0, grams_per_joule=1e-4)
+    book.span(A, 0.0, 0.1, ok())  # far too late
     book.span(B, book.time, book.time + 0.1, Share("s", 1, MORE))
     book.use(30.0)
     book.ledger.used(Interval(4 * J, book.time, book.time + 0.1))
@@ -415,6 +431,7 @@ def test_sums_survive_a_restart() -> None:
     assert flat(after) == {**{k: v for k, v in flat(before).items() if k != "open"}, "b abandoned": 30.0, "down": 4.0}
     assert after.idle_watts == pytest.approx(50.0)
     assert after.charged[Owner("a", "m")].requests.buckets == before.charged[Owner("a", "m")].requests.buckets
+    assert after.charged[Owner("a", "m")].requests.unmeasured == 1
     assert after.charged[Owner("a", "m")].outcomes == before.charged[Owner("a", "m")].outcomes
     assert {learned.kind: learned.watts for learned in after.learned}[A] == pytest.approx(200.0, rel=0.05)
 
@@ -447,6 +464,4 @@ def test_announced_owners_start_at_nothing() -> None:
     ledger = Ledger()
     ledger.announced("a", "m")
     outcomes = ledger.snapshot().charged[Owner("a", "m")].outcomes
-    assert {outcome: charge.microjoules for outcome, charge in outcomes.items()} == dict.fromkeys(
-        ("ok", "cancelled", "expired", "error", "abandoned", "overhead"), 0
-    )
+    assert {outcome: charge.microjoules for outcome, charge in outcomes.items()} == dict.fromkeys(OUTCOMES, 0)

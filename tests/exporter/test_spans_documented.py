@@ -64,7 +64,7 @@ def test_the_documented_lines_are_taken() -> None:
     talk = Talk()
     (settled,), refused = talk.received(block("json", '"settled": 17').encode())
     assert refused == [17]
-    assert settled.joules == pytest.approx(sum(settled.requests.values()))
+    assert settled.joules == pytest.approx(sum(joules or 0.0 for joules in settled.requests.values()))
     assert (talk.problem, list(talk.watts.values())) == ("span 17 is not open", [253.0])
 
 

@@ -5,6 +5,7 @@ work, so all that there is to know is what the device draws without work, and th
 is in the ledger before anybody looks at it, or says what it works.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from perjoule_exporter.ledger import Interval, Kind, Ledger, Settled, Share, Snapshot
@@ -16,7 +17,9 @@ _TOGETHER_SECONDS = 0.5
 class Account:
     """What is charged of one device's energy. ``attentive``: a client is there, and each move of the counter counts."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, settle_all: Callable[[float], None] = lambda _: None) -> None:
+        """``settle_all`` settles the accounts of all devices, for a request may be charged on several at once."""
+        self._settle_all = settle_all
         self.settled: list[Settled] = []  # for who asked; whoever tells them takes these
         self._ledger = ledger
         self._attentive = False
@@ -71,6 +74,7 @@ class Account:
         if not self._told:
             return None
         self._flush()
+        self._settle_all(now)  # else a request could be in one device's picture and not in another's of the same moment
         self._settle(now)
         return self._ledger.snapshot()
 
@@ -100,10 +104,6 @@ class Account:
         if not self._ledger.closed(client, number, end, shares, now, reply=reply):
             return f"span {number} is not open"
         return f"the end of span {number} is told late: {_GIVEN_AWAY}" if self._ledger.late > late else None
-
-    def left(self, client: int, now: float) -> None:
-        """Take over that a client is gone."""
-        self._ledger.left(client, now)
 
     def _settle(self, now: float) -> None:
         settled = self._ledger.settle(now)

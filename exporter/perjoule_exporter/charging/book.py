@@ -13,7 +13,7 @@ from perjoule_exporter.charging.account import Account
 from perjoule_exporter.charging.kept import go_on
 from perjoule_exporter.charging.settings import IdleWatts
 from perjoule_exporter.clock import Clock
-from perjoule_exporter.ledger import Kind, Ledger, Owner, Owners, Settled, Snapshot
+from perjoule_exporter.ledger import Clients, Kind, Ledger, Owner, Owners, Settled, Snapshot
 from perjoule_exporter.meters import Device, DeviceKind, FollowsWork, Work
 from perjoule_exporter.spans import Announced, Charged, Closed, KnownWatts, Opened, Refused, Told
 from perjoule_exporter.track import Track
@@ -33,6 +33,8 @@ class Charging:
         self._clock = clock
         self._lock = lock
         self._owners = Owners()
+        self._connected = Clients()
+        self._settled_at: float | None = None
         self._announced: dict[Owner, None] = {}
         self._clients: set[int] = set()
         self._followers: tuple[FollowsWork, ...] = ()
@@ -49,7 +51,7 @@ class Charging:
         if not _chargeable(device):
             return
         ledger = self._ledger(device, track)
-        account = Account(ledger)
+        account = Account(ledger, self._settle_all)
         for owner in self._announced:
             account.announced(*owner)
         account.attend(attentive=bool(self._clients))
@@ -96,9 +98,9 @@ class Charging:
             self._clients.discard(client)
             for meter in self._followers:
                 meter.work_left(client, now)
-            for account in self._accounts.values():
-                account.left(client, now)
-                if not self._clients:
+            self._connected.left(client, now)
+            if not self._clients:
+                for account in self._accounts.values():
                     account.attend(attentive=False)
 
     def settled(self) -> Sequence[Settled]:
@@ -118,9 +120,17 @@ class Charging:
                 for account in self._accounts.values():
                     account.attend(attentive=True)
             self._clients.add(client)
+            self._connected.came(client)
         if self._began is not None:
             self._began()
             self._began = None
+
+    def _settle_all(self, now: float) -> None:
+        """Settle all accounts by one moment, before the first of them is shown."""
+        if now != self._settled_at:
+            self._settled_at = now
+            for account in self._accounts.values():
+                account.settle(now)
 
     def _announce(self, owners: Sequence[Owner]) -> None:
         for owner in owners:
@@ -147,12 +157,12 @@ class Charging:
 
     def _ledger(self, device: Device, track: Track) -> Ledger:
         idle, total = self._idle.of(device), track.energy.total or 0
-        ledger = Ledger(self._owners, idle)
+        ledger = Ledger(self._owners, idle, clients=self._connected)
         try:
             go_on(ledger, track.kept_charges, total, with_grams=track.energy.grams is not None)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             _LOG.warning("what was charged of %s is of no use, it starts at 0: %r", device.uuid, error)
-            ledger = Ledger(self._owners, idle)
+            ledger = Ledger(self._owners, idle, clients=self._connected)
             go_on(ledger, None, total, with_grams=False)
         return ledger
 

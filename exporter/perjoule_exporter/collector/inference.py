@@ -29,6 +29,7 @@ def families(now: Snapshot) -> Iterator[Family]:
     ledgers = {device: each.ledger for device, each in charged.items()}
     yield family("inference_energy_joules_total", _energy(ledgers))
     yield histogram("inference_request_energy_joules", _requests(charged))
+    yield family("inference_unmeasured_requests_total", _unmeasured(charged))
     yield from _balances(ledgers)
     yield family("inference_emissions_grams_total", _emissions(charged))
     yield from _learned(ledgers)
@@ -59,13 +60,18 @@ def _emissions(charged: Mapping[str, Charged]) -> Iterator[tuple[Labels, float |
 
 
 def _requests(charged: Mapping[str, Charged]) -> Iterator[Distribution]:
-    """One distribution for each owner, over all devices: a request is of one."""
+    """One distribution for each owner, over all devices: a request of several is counted on one of them."""
     for owner, found in _by_owner(charged.values()).items():
         total = sum(row.outcomes[_OK].microjoules for row, _ in found if _OK in row.outcomes)
         counts = [sum(numbers) for numbers in zip(*(row.requests.buckets for row, _ in found), strict=True)]
         exemplars = zip(*([_exemplar(known, offset) for known in row.requests.exemplars] for row, offset in found),
                         strict=True)  # fmt: skip
         yield Distribution(_owner(owner), counts, total / MICRO, [_latest(candidates) for candidates in exemplars])
+
+
+def _unmeasured(charged: Mapping[str, Charged]) -> Iterator[tuple[Labels, float]]:
+    for owner, found in _by_owner(charged.values()).items():
+        yield _owner(owner), sum(row.requests.unmeasured for row, _ in found)
 
 
 def _by_owner(charged: Iterable[Charged]) -> dict[Owner, list[tuple[Row, float]]]:

@@ -2,13 +2,14 @@
 
 ``Ledger`` is one device's. It is told of work (``announced``, ``opened``, ``closed``, ``left``) and of energy
 (``used``), shares out what it can by a time (``settle``, called at each reading), and shows a ``Snapshot``; ``saved``
-and ``restore`` carry it over a restart. ``Owners`` is one for all ledgers of a program. Inside: ``span`` and
-``interval`` (what it is told), ``overlap`` (how they lie in each other), ``watts`` and ``solve`` (what each kind of
-work draws), ``idle`` (what the device draws without any), ``requests`` (who is charged when), ``accounts`` (the sums),
-``snapshot`` (what is shown).
+and ``restore`` carry it over a restart. ``Owners`` and ``Clients`` are one for all ledgers of a program: a request may
+be on several devices. Inside: ``span`` and ``interval`` (what it is told), ``overlap`` (how they lie in each other),
+``watts`` and ``solve`` (what each kind of work draws), ``idle`` (what the device draws without any), ``clients`` (what
+is open) and ``requests`` (who is charged when), ``accounts`` (the sums), ``snapshot`` (what is shown).
 """
 
 from perjoule_exporter.ledger.accounts import BOUNDS_JOULES, Charge, Exemplar
+from perjoule_exporter.ledger.clients import Clients
 from perjoule_exporter.ledger.interval import REASONS, Interval
 from perjoule_exporter.ledger.ledger import Ledger
 from perjoule_exporter.ledger.requests import Settled
@@ -22,6 +23,7 @@ __all__ = [
     "OUTCOMES",
     "REASONS",
     "Charge",
+    "Clients",
     "Exemplar",
     "Interval",
     "Kind",

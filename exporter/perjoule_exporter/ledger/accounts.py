@@ -43,11 +43,15 @@ def added(grams: float | None, more: float | None) -> float | None:
 
 
 class Row:
-    """One owner's charges by outcome, and the histogram of the requests that ended ok."""
+    """One owner's charges by outcome, and the histogram of the requests that ended ok.
 
-    __slots__ = ("buckets", "charges", "exemplars")
+    ``unmeasured``: how many others ended ok, whose energy is not known and which are not in the histogram.
+    """
+
+    __slots__ = ("buckets", "charges", "exemplars", "unmeasured")
 
     def __init__(self) -> None:
+        self.unmeasured = 0
         self.charges: dict[str, Charge] = {}
         self.buckets = [0] * (len(_BOUNDS) + 1)
         self.exemplars: list[Exemplar | None] = [None] * (len(_BOUNDS) + 1)
@@ -71,7 +75,8 @@ class Row:
 
     def saved(self) -> dict[str, Any]:
         """Return what ``restored`` needs, as JSON values."""
-        return {"charges": {outcome: list(charge) for outcome, charge in self.charges.items()}, "buckets": self.buckets}
+        charges = {outcome: list(charge) for outcome, charge in self.charges.items()}
+        return {"charges": charges, "buckets": self.buckets, "unmeasured": self.unmeasured}
 
     @classmethod
     def restored(cls, saved: Mapping[str, Any]) -> "Row":
@@ -84,6 +89,7 @@ class Row:
         for outcome, (microjoules, grams) in saved["charges"].items():
             row.charges[str(outcome)] = Charge(count(microjoules), amount(grams))
         row.buckets = [count(number) for _, number in zip(row.buckets, saved["buckets"], strict=True)]
+        row.unmeasured = count(saved.get("unmeasured", 0))
         return row
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 from perjoule_exporter.division import divided, whole_weights
 from perjoule_exporter.ledger.accounts import Accounts, amount, count
+from perjoule_exporter.ledger.clients import Clients
 from perjoule_exporter.ledger.idle import Idle
 from perjoule_exporter.ledger.interval import Interval, Taken
 from perjoule_exporter.ledger.overlap import overlap
-from perjoule_exporter.ledger.requests import Client, Settled
+from perjoule_exporter.ledger.requests import Held, Settled, charge_alone, grams_of
 from perjoule_exporter.ledger.snapshot import Snapshot, shown
 from perjoule_exporter.ledger.span import ABANDONED, NEVER, OUTCOMES, OVERHEAD, Kind, Owner, Owners, Share, Span
 from perjoule_exporter.ledger.watts import HALF_LIFE_SECONDS, Watts
@@ -30,34 +31,34 @@ GRACE_SECONDS = 0.05
 LONGEST_SECONDS = 1.0
 """Over a longer time without a move of the counter, nobody can tell whose the energy was: it is ``stall``."""
 
-ABANDON_SECONDS = 600.0
-"""A span or a request that has gone on for so long is taken to have no end."""
-
 _PATIENCE_SECONDS = 2 * LONGEST_SECONDS
 """Spans that ended longer ago than this, since when no energy was told, will not get any."""
 
-_EXPIRY_SECONDS = 1.0  # how often it is looked for what is too old
-
 
 class Ledger:
-    """One device's accounts. ``owners``: who has series of their own, common to the ledgers of all devices."""
+    """One device's accounts.
+
+    Common to the ledgers of all devices: ``owners``, who has series of their own, and ``clients``, who is connected.
+    """
 
     def __init__(
         self,
         owners: Owners | None = None,
         idle_watts: float | None = None,
         *,
+        clients: Clients | None = None,
         half_life: float = HALF_LIFE_SECONDS,
         grace: float = GRACE_SECONDS,
     ) -> None:
         self._owners = owners or Owners()
         self._grace = grace
         self._accounts = Accounts()
+        self._held = Held(self._accounts)
         self._idle = Idle(idle_watts)
         self._watts: Watts[Kind] = Watts(half_life)
         if idle_watts is not None:
             self._watts.fix_base(idle_watts)
-        self._clients: dict[int, Client] = {}
+        self._clients = clients or Clients()
         self._live: list[Span] = []  # whose end no taken interval has reached
         self._intervals: deque[Interval] = deque()  # the lines of whose time may not be in yet
         self._taken: deque[Taken] = deque()  # whose spans are known, and wait for better watts
@@ -68,7 +69,6 @@ class Ledger:
         self._ordinary = False  # what the last taken interval was
         self._delay: float | None = None
         self._late = 0
-        self._expired_at = -NEVER
 
     @property
     def awaiting(self) -> bool:
@@ -92,15 +92,13 @@ class Ledger:
         Times in the future are taken for now. What was before the latest known time is given away already: the span
         is late, and gets nothing of it.
         """
-        account = self._clients.get(client)
-        if account is None:
-            account = self._clients[client] = Client()
+        account = self._clients.came(client)
         if number in account.open or account.gone:
             return False
-        start = self._clipped(start, now)
         kind = self._owners.kind(kind)
-        span = Span(client, number, kind, self._accounts.row(kind.task, kind.model), start)
-        account.open[number] = span
+        row = self._accounts.row(kind.task, kind.model)
+        span = Span(client, number, kind, row, self._clipped(start, now), min(start, now))
+        account.opened(span)
         self._live.append(span)
         return True
 
@@ -111,25 +109,20 @@ class Ledger:
 
         An end before the start is taken for the start.
         """
-        account = self._clients.get(client)
-        span = None if account is None else account.open.pop(number, None)
+        account = self._clients.find(client)
+        span = None if account is None else account.open.get(number)
         if account is None or span is None:
             return False
         span.end = max(span.start, self._clipped(end, now))
+        span.told = min(end, now) - span.told_start
         span.shares = shares
         span.reply = reply
-        account.unsettled += 1
+        account.ended(span, now)
         return True
 
     def left(self, client: int, now: float) -> None:
         """Take over that a client is gone: what it had not ended is abandoned."""
-        account = self._clients.get(client)
-        if account is None:
-            return
-        account.gone = True
-        for span in list(account.open.values()):
-            self._abandon(account, span, now)
-        self._drop_if_done(client, account)
+        self._clients.left(client, now)
 
     def used(self, interval: Interval) -> None:
         """Take over energy: the counter has moved. Intervals come in the order of their times.
@@ -169,9 +162,9 @@ class Ledger:
             self._delay = now - taken.interval.end
             for span in taken.ended:
                 self._end(span, now, settled)
-        if now - self._expired_at >= _EXPIRY_SECONDS:
-            self._expired_at = now
-            self._expire(now, settled)
+        self._clients.expire(now)
+        if self._live and now - self._told_until > _PATIENCE_SECONDS:
+            self._give_up(now, settled)
         return settled
 
     def snapshot(self) -> Snapshot:
@@ -181,7 +174,7 @@ class Ledger:
             open_microjoules=self._open(),
             learned=self._watts.learned(),
             idle_watts=self._idle.watts,
-            clients=sum(not client.gone for client in self._clients.values()),
+            clients=self._clients.connected,
             late=self._late,
             delay_seconds=self._delay,
         )
@@ -191,11 +184,9 @@ class Ledger:
         given: list[list[Any]] = [
             [span.kind.task, span.kind.model, span.microjoules, span.grams] for span in self._unsettled()
         ]
-        for client in self._clients.values():
-            given += [[*request.owner, request.microjoules, request.grams] for request in client.requests.values()]
         return {
             "accounts": self._accounts.saved(),
-            "given": given,
+            "given": given + self._held.saved(),
             "unshared": self._unshared,
             "late": self._late,
             "idle_watts": self._idle.watts,
@@ -216,7 +207,7 @@ class Ledger:
             raise ValueError("the saved sums do not add up")
         late, idle_watts = count(saved["late"]), amount(saved["idle_watts"])
         learned = [(Kind(*map(str, kind)), amount(watts), amount(error)) for kind, watts, error in saved["watts"]]
-        self._accounts, self._late = accounts, late
+        self._accounts, self._held, self._late = accounts, Held(accounts), late
         for task, model in accounts.rows:
             self._owners.owner(Owner(task, model))
         self._idle.restore(idle_watts)
@@ -316,52 +307,43 @@ class Ledger:
             *parts, nobody = divided(rest, whole_weights(weights))
             self._accounts.leave("idle_unknown", nobody)
         factor = taken.interval.grams_per_joule
-        for span, microjoules in zip(taken.spans, parts, strict=False):
+        for span, microjoules, seconds in zip(taken.spans, parts, taken.seconds, strict=True):
             span.microjoules += microjoules
+            span.measured += seconds
             if factor is not None:
                 span.grams = (span.grams or 0.0) + microjoules / MICRO * factor
 
     # Ends
 
     def _end(self, span: Span, now: float, settled: list[Settled]) -> None:
-        """Charge a span whose energy is final."""
-        account = self._clients[span.client]
-        account.unsettled -= 1
-        if span.shares:
-            parts = account.requested(span, now)
-        else:
-            parts = []
+        """Charge a span whose energy is final, or the requests that end with it."""
+        parts: list[int] = []
+        if not span.shares:
             span.row.charge(ABANDONED if span.abandoned else OVERHEAD, span.microjoules, span.grams)
+        else:
+            _, weights, _ = zip(*span.shares, strict=True)
+            parts = divided(span.microjoules, whole_weights(weights))
+            if span.requests:
+                self._settle(span, parts, now)
+            else:
+                charge_alone(span, parts, now)
         if span.reply:
             settled.append(Settled(span, tuple(parts)))
-        if account.gone:
-            self._drop_if_done(span.client, account)
+        self._clients.settled(span.client)
 
-    def _expire(self, now: float, settled: list[Settled]) -> None:
-        """End what has no end, and spans for which no energy is told any more."""
-        for client, account in list(self._clients.items()):
-            for span in [span for span in account.open.values() if now - span.start > ABANDON_SECONDS]:
-                self._abandon(account, span, now)
-            account.abandon_older(now - ABANDON_SECONDS)
-            if account.gone:
-                self._drop_if_done(client, account)
-        if not self._intervals and not self._taken and now - self._told_until > _PATIENCE_SECONDS:
+    def _settle(self, span: Span, parts: list[int], now: float) -> None:
+        for request, part, grams in zip(span.requests, parts, grams_of(span, parts), strict=True):
+            request.settle(span, self._held, part, grams)
+            request.charge_if_done(now)
+
+    def _give_up(self, now: float, settled: list[Settled]) -> None:
+        """End spans for which no energy is told any more."""
+        if not self._intervals and not self._taken:
             until = now - _PATIENCE_SECONDS
             ended = [span for span in self._live if span.end <= until]
             self._live = [span for span in self._live if span.end > until]
             for span in ended:
                 self._end(span, now, settled)
-
-    def _abandon(self, account: Client, span: Span, now: float) -> None:
-        del account.open[span.number]
-        account.unsettled += 1
-        span.end, span.abandoned = max(span.start, now), True
-
-    def _drop_if_done(self, client: int, account: Client) -> None:
-        """Forget a client that is gone once nothing of it is unsettled."""
-        if account.unsettled == 0:
-            account.abandon_older(NEVER)
-            del self._clients[client]
 
     def _clipped(self, time: float, now: float) -> float:
         """Return a told time between what is known already and now, and count it where it is not."""
@@ -376,5 +358,4 @@ class Ledger:
     def _open(self) -> int:
         """Return the microjoules whose owner is not final."""
         spans = sum(span.microjoules for span in self._unsettled())
-        requests = sum(r.microjoules for client in self._clients.values() for r in client.requests.values())
-        return self._unshared + spans + requests
+        return self._unshared + spans + self._held.microjoules()

@@ -16,10 +16,12 @@ class Requests:
     Attributes:
         buckets: counts of the buckets of ``BOUNDS_JOULES`` and of what is above, each for itself.
         exemplars: a request of each; None of an empty one.
+        unmeasured: how many others ended ok, whose energy is not known.
     """
 
     buckets: tuple[int, ...]
     exemplars: tuple[Exemplar | None, ...]
+    unmeasured: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Snapshot:
         open: what is not final: not shared out yet, or given to spans and requests that have not ended.
         learned: watts above idle of every kind of work.
         idle_watts: watts of the device without work; None while nobody knows.
-        clients: who have told of work on the device and are there.
+        clients: how many are connected.
         late: lines that told of times whose energy was given away already.
         delay_seconds: from the end of the last interval to when it was shared out; None before the first.
     """
@@ -85,4 +87,6 @@ def shown(  # noqa: PLR0913 (each is one figure of the picture, by its name)
 
 
 def _charged(row: Row) -> Charged:
-    return Charged(MappingProxyType(dict(row.charges)), Requests(tuple(row.buckets), tuple(row.exemplars)))
+    return Charged(
+        MappingProxyType(dict(row.charges)), Requests(tuple(row.buckets), tuple(row.exemplars), row.unmeasured)
+    )

@@ -4,9 +4,14 @@ A span is a batch of one phase of one owner's work, from when to when. What it d
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from perjoule_exporter.ledger.accounts import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from perjoule_exporter.ledger.requests import Request
 
 NEVER = float("inf")
 OTHER = "other"
@@ -16,9 +21,17 @@ MOST_OWNERS = 200
 _MOST_PHASES = 8  # of one owner
 
 OK, CANCELLED, EXPIRED, ERROR, MORE = "ok", "cancelled", "expired", "error", "more"
-ABANDONED, OVERHEAD = "abandoned", "overhead"
-OUTCOMES = (OK, CANCELLED, EXPIRED, ERROR, ABANDONED, OVERHEAD)
+ABANDONED, OVERHEAD, UNMEASURED = "abandoned", "overhead", "unmeasured"
+OUTCOMES = (OK, CANCELLED, EXPIRED, ERROR, ABANDONED, OVERHEAD, UNMEASURED)
 """Values of ``outcome``. A client says the first four, or MORE while other spans of the request follow."""
+
+MOST_UNMEASURED = 0.01
+"""Most of its time for which a request may miss energy, or have that of other time, and still be measured."""
+
+
+def is_measured(told: float, measured: float) -> bool:
+    """Return whether energy was told of so many seconds that it is that of the ``told`` ones, as they were told."""
+    return told > 0 and told * (1 - MOST_UNMEASURED) <= measured <= told * (1 + MOST_UNMEASURED)
 
 
 class Owner(NamedTuple):
@@ -53,13 +66,17 @@ class Span:
         number: its name there.
         kind: what work it is.
         row: where its energy is charged.
-        start: monotonic seconds.
-        end: the same; NEVER while it goes on.
+        start: monotonic seconds, not before what was given away when it was told.
+        told_start: when it began, as it was told.
+        end: monotonic seconds; NEVER while it goes on.
+        told: seconds from beginning to end, as they were told.
+        measured: seconds of which it was given the energy.
         shares: the requests in it; none of a load or warm-up.
         reply: whether the client wants to know what it was given.
         abandoned: nobody said how it ended.
         microjoules: what it was given.
         grams: the emissions of that; None while no factor was known.
+        requests: those of its shares; empty if it is all that there is of each.
     """
 
     client: int
@@ -67,12 +84,21 @@ class Span:
     kind: Kind
     row: Row
     start: float
+    told_start: float
     end: float = NEVER
+    told: float = 0.0
+    measured: float = 0.0
     shares: tuple[Share, ...] = ()
     reply: bool = False
     abandoned: bool = False
     microjoules: int = 0
     grams: float | None = None
+    requests: "Sequence[Request]" = ()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether what it was given is the energy of its time, and of all of it."""
+        return is_measured(self.told, self.measured)
 
 
 class Owners:

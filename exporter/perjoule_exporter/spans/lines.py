@@ -191,10 +191,12 @@ def watts_line(changed: Table) -> bytes:
 
 
 def settled_line(settled: Settled) -> bytes:
-    """Return the line that tells what a span was given."""
+    """Return the line that tells what a span was given; no joules where that is not the energy of its time."""
     span, parts = settled
-    requests = [[share.request, part / MICRO] for share, part in zip(span.shares, parts, strict=True)]
-    return _line({"settled": span.number, "joules": span.microjoules / MICRO, "requests": requests})
+    known = span.is_measured
+    joules = [part / MICRO if known else None for part in (span.microjoules, *parts)]
+    requests = [[share.request, each] for share, each in zip(span.shares, joules[1:], strict=True)]
+    return _line({"settled": span.number, "joules": joules[0], "requests": requests})
 
 
 def error_line(why: str, number: int | None = None) -> bytes:
