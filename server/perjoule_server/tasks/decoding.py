@@ -4,30 +4,18 @@ Sampling adds Gumbel noise of the request's own generator to the processed score
 from their softmax (Gumbel-max); so what a seed gives does not depend on the batch. Padding is never written.
 """
 
-import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
-from transformers import (
-    LogitsProcessor,
-    LogitsProcessorList,
-    StoppingCriteria,
-    StoppingCriteriaList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
 from perjoule.errors import InvalidInputError
 from perjoule_server.tasks.base import DECODE, PREFILL, Phase, Work
-from perjoule_server.tasks.inputs import Parameters
+from perjoule_server.tasks.rows import ByRow, Ends, Noise
+from perjoule_server.tasks.settings import Decoding
 from perjoule_server.tasks.tokens import Row, Tokens, check_length
-
-LENGTHS = frozenset({"max_new_tokens", "min_new_tokens"})
-SAMPLING = frozenset({"do_sample", "temperature", "top_k", "top_p", "seed"})
 
 MAX_BATCH = 32
 """Largest batch of a model that generates."""
@@ -35,91 +23,7 @@ MAX_BATCH = 32
 LONGEST_UNASKED = 4096
 """Most tokens that a chat's answer has, where its client names no limit."""
 
-_GREEDY = 0.01  # temperatures up to here: the division would leave the range of floats
 _DEFAULT_NEW_TOKENS = 20  # transformers' own default length
-
-
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """How to write; requests with equal settings may share a batch.
-
-    Attributes:
-        max_new_tokens: most tokens to write.
-        min_new_tokens: fewest tokens to write.
-        sample: draw instead of taking the likeliest.
-        temperature: scores are divided by it.
-        top_k: draw from the k likeliest only; 0 from all.
-        top_p: draw from the likeliest whose probabilities add up to p.
-        stop: texts that end the writing.
-    """
-
-    max_new_tokens: int
-    min_new_tokens: int = 0
-    sample: bool = False
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    stop: tuple[str, ...] = ()
-
-
-def read_decoding(parameters: Parameters, default: Decoding, most: int, stop: tuple[str, ...] = ()) -> Decoding:
-    """Read the generation parameters; ``most`` is the longest output of the model.
-
-    Temperature 0, or one next to it, means greedy. A temperature, top_k or top_p without ``do_sample`` means sampling,
-    as it does in text-generation-inference.
-
-    Raises:
-        InvalidInputError: a value of the wrong type or out of its range.
-    """
-    longest = parameters.integer("max_new_tokens", default.max_new_tokens, 1, max(most, 1))
-    shortest = parameters.integer("min_new_tokens", min(default.min_new_tokens, longest), 0, max(most, 1))
-    if shortest > longest:
-        raise InvalidInputError(f"min_new_tokens ({shortest}) is over max_new_tokens ({longest})")
-    temperature = parameters.number("temperature", 1.0, 0.0, 100.0)
-    top_k = parameters.integer("top_k", 0, 0, 1_000_000)
-    top_p = parameters.number("top_p", 1.0, 0.0, 1.0)
-    implied = any(name in parameters for name in ("temperature", "top_k", "top_p"))
-    sample = parameters.flag("do_sample", default=implied) and temperature > _GREEDY and top_p > 0
-    if not sample:
-        return Decoding(longest, shortest, stop=stop)
-    return Decoding(longest, shortest, sample=True, temperature=temperature, top_k=top_k, top_p=top_p, stop=stop)
-
-
-def read_seed(parameters: Parameters) -> int:
-    """Read ``seed``, or draw one."""
-    return parameters.integer("seed", secrets.randbits(63), 0, 2**63 - 1)
-
-
-class Noise(LogitsProcessor):
-    """Adds Gumbel noise, each row from its own seed."""
-
-    def __init__(self, seeds: Sequence[int]) -> None:
-        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-    def __call__(self, _ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return the noisy scores; drawn on the CPU, so that every device gives the same text."""
-        uniform = torch.stack([torch.rand(scores.shape[-1], generator=one) for one in self._generators])
-        return scores - torch.log(-torch.log(uniform.clamp_min(1e-20))).to(scores)
-
-
-class Watch(StoppingCriteria):
-    """Ends a row once its text holds a stop string, and remembers its length there."""
-
-    def __init__(self, tokens: Tokens, stop: Sequence[str], start: int) -> None:
-        self._tokens, self._stop, self._start = tokens, stop, start
-        # A stop string of n bytes spans at most n tokens of one byte or more; two more let pieces decode whole.
-        self._tail = max(len(text.encode()) for text in stop) + 2
-        self.lengths: dict[int, int] = {}
-
-    def __call__(self, ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
-        """Tell which rows are done."""
-        written = ids[:, self._start :].tolist()
-        for row, line in enumerate(written):
-            if row not in self.lengths:
-                text = self._tokens.text(line[-self._tail :])
-                if any(one in text for one in self._stop):
-                    self.lengths[row] = len(line)
-        return torch.tensor([row in self.lengths for row in range(len(written))], device=ids.device)
 
 
 class Writing(StoppingCriteria):
@@ -138,7 +42,7 @@ class Writing(StoppingCriteria):
         self._stack.enter_context(self._work.phase(PREFILL, self._weights))
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.__exit__(*error)
 
     def __call__(self, ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
@@ -152,6 +56,10 @@ class Writing(StoppingCriteria):
         if any(gone):
             rows |= torch.tensor(gone, device=ids.device).repeat_interleave(ids.shape[0] // len(gone))
         return rows
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._weights)
 
     def wrote(self, lengths: Sequence[int]) -> None:
         """Take over how many tokens each row wrote."""
@@ -204,13 +112,27 @@ class LanguageModel:
         prompt = len(self.tokens.encode(text, special=special)) if self.causal else 0
         return 1 << (max(min(self.tokens.limit - prompt, LONGEST_UNASKED), 1).bit_length() - 1)
 
+    def key(self, prompt: int, decoding: Decoding) -> Hashable:
+        """Return what requests that share a batch must have in common.
+
+        Lengths up to the same power of two, since a row that has ended is computed until the last one has; where that
+        power would take a row beyond the model's last position, the very length. Beams, and tokens that the model is
+        forced to end with, are the batch's: then all settings.
+        """
+        own = self.model.generation_config
+        if own.forced_eos_token_id is not None or (beams_allowed(self.model, decoding) and (own.num_beams or 1) > 1):
+            return decoding
+        power = 1 << (decoding.max_new_tokens - 1).bit_length()
+        fits = not self.causal or prompt + power <= self.tokens.limit
+        return power if fits else -decoding.max_new_tokens
+
     def length(self, prompt: int, decoding: Decoding) -> int:
         """Return what the token budget counts: the prompt and what may be written."""
         return prompt + decoding.max_new_tokens
 
     def first_logits(self, rows: Sequence[Row], work: Work) -> torch.Tensor:
         """Generate one token; return the model's own scores [rows, vocabulary] for it, none of them suppressed."""
-        arguments = _arguments(self.model, Decoding(1)) | {"num_beams": 1}
+        arguments = _arguments(self.model, [Decoding(1)]) | {"num_beams": 1}
         with work.phase(PREFILL, tokens_of(rows)), torch.inference_mode():
             output = self.model.generate(
                 **self._batch(rows), **arguments, return_dict_in_generate=True, output_logits=True
@@ -226,12 +148,15 @@ class LanguageModel:
     def write(
         self,
         rows: Sequence[Row],
-        decoding: Decoding,
+        decoding: Decoding | Sequence[Decoding],
         work: Work,
         seeds: Sequence[int] = (),
         processors: Sequence[LogitsProcessor] = (),
     ) -> list[list[int]]:
-        """Generate; return the tokens that each row wrote, the end-of-sequence token included."""
+        """Generate; return the tokens that each row wrote, the end-of-sequence token included.
+
+        ``decoding`` is that of all rows, or one for each; their ``key`` must then be the same.
+        """
         writing = Writing(work, tokens_of(rows))
         inputs = self._batch(rows)
         start = inputs["input_ids"].shape[1] if self.causal else 1
@@ -249,55 +174,56 @@ def generate(  # noqa: PLR0913 (the one door to the library, whose own has hundr
     model: Any,
     inputs: Mapping[str, torch.Tensor],
     tokens: Tokens,
-    decoding: Decoding,
+    decoding: Decoding | Sequence[Decoding],
     writing: "Writing",
     *,
     start: int,
     seeds: Sequence[int] = (),
     processors: Sequence[LogitsProcessor] = (),
 ) -> list[list[int]]:
-    """Run ``model.generate`` and return what each row wrote after its first ``start`` tokens."""
-    watch = [Watch(tokens, decoding.stop, start)] if decoding.stop else []
-    last = [Noise(seeds)] if decoding.sample else []
+    """Run ``model.generate`` and return what each row wrote after its first ``start`` tokens.
+
+    ``decoding`` is that of all rows, or one for each; the latter needs a model without beams.
+    """
+    each = [decoding] * len(writing) if isinstance(decoding, Decoding) else list(decoding)
+    alike, draws = len(set(each)) == 1, [one.sample for one in each]
+    ends, pad = token_ids(model.generation_config.eos_token_id), model.generation_config.pad_token_id
+    watch = [] if alike and not each[0].stop else [Ends(tokens, each, start, ends)]
+    first = [] if alike and not any(draws) else [ByRow(each, start, ends)]
+    last = [Noise(seeds, draws)] if any(draws) else []
     with writing, torch.inference_mode():
         sequences = model.generate(
             **inputs,
-            **_arguments(model, decoding),
-            logits_processor=LogitsProcessorList([*_warpers(decoding), *processors, *last]),
+            **_arguments(model, each),
+            logits_processor=LogitsProcessorList([*first, *processors, *last]),
             stopping_criteria=StoppingCriteriaList([writing, *watch]),
         ).tolist()
-        ends, pad = token_ids(model.generation_config.eos_token_id), model.generation_config.pad_token_id
         lengths = watch[0].lengths if watch else {}
         written = [_until_end(row[start:], ends, pad, lengths.get(place)) for place, row in enumerate(sequences)]
         writing.wrote([len(ids) for ids in written])
     return written
 
 
-def _warpers(decoding: Decoding) -> list[LogitsProcessor]:
-    if not decoding.sample:
-        return []
-    warpers: list[LogitsProcessor] = [TemperatureLogitsWarper(decoding.temperature)]
-    if decoding.top_k:
-        warpers.append(TopKLogitsWarper(decoding.top_k))
-    if decoding.top_p < 1:
-        warpers.append(TopPLogitsWarper(decoding.top_p))
-    return warpers
-
-
-def _arguments(model: Any, decoding: Decoding) -> dict[str, Any]:
+def _arguments(model: Any, each: Sequence[Decoding]) -> dict[str, Any]:
     """Return generate's settings; the model's own stay for whatever is not named here (beams, forced tokens)."""
+    alike = len(set(each)) == 1
     own = model.generation_config
     banned = set(own.suppress_tokens or ()) | ({own.pad_token_id} - set(token_ids(own.eos_token_id)))
     arguments = {
-        "max_new_tokens": decoding.max_new_tokens,
-        "min_new_tokens": decoding.min_new_tokens or None,
+        "max_new_tokens": max(one.max_new_tokens for one in each),
+        "min_new_tokens": (each[0].min_new_tokens or None) if alike else None,
         "min_length": 0,
         "do_sample": False,
         "suppress_tokens": sorted(banned) or None,
     }
-    if decoding.sample or decoding.stop or not model.config.is_encoder_decoder:
+    if not (alike and beams_allowed(model, each[0])):
         arguments["num_beams"] = 1  # beams share neither noise nor a length
     return arguments
+
+
+def beams_allowed(model: Any, decoding: Decoding) -> bool:
+    """Tell whether the model may follow several beams, if its own settings say so."""
+    return bool(model.config.is_encoder_decoder) and not (decoding.sample or decoding.stop)
 
 
 def token_ids(value: int | Sequence[int] | None) -> list[int]:

@@ -7,17 +7,9 @@ from typing import Any
 from perjoule.errors import InvalidInputError
 from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest, Work
 from perjoule_server.tasks.chat import Chat, render
-from perjoule_server.tasks.decoding import (
-    LENGTHS,
-    MAX_BATCH,
-    SAMPLING,
-    Decoding,
-    LanguageModel,
-    read_decoding,
-    read_seed,
-    token_ids,
-)
+from perjoule_server.tasks.decoding import MAX_BATCH, LanguageModel, token_ids
 from perjoule_server.tasks.inputs import Parameters, text_of
+from perjoule_server.tasks.settings import LENGTHS, SAMPLING, Decoding, read_decoding, read_seed
 from perjoule_server.tasks.tokens import Row, paddings
 
 
@@ -43,14 +35,15 @@ class Written:
 def prepared(language: LanguageModel, written: Written) -> Prepared:
     """Return the request with its length, its key and its tokens."""
     tokens = len(written.row["input_ids"])
-    return Prepared(written, language.length(tokens, written.decoding), written.decoding, tokens)
+    length, key = language.length(tokens, written.decoding), language.key(tokens, written.decoding)
+    return Prepared(written, length, key, tokens)
 
 
 def run_batch(language: LanguageModel, batch: Sequence[Prepared], work: Work) -> list[RawOutput]:
-    """Write for a batch of ``Written`` with equal settings."""
+    """Write for a batch of ``Written`` with the same key."""
     rows = [item.payload.row for item in batch]
     seeds = [item.payload.seed for item in batch]
-    written = language.write(rows, batch[0].payload.decoding, work, seeds)
+    written = language.write(rows, [item.payload.decoding for item in batch], work, seeds)
     return [RawOutput(*one) for one in zip(written, paddings_of(rows, written), strict=True)]
 
 

@@ -11,7 +11,7 @@ from perjoule_server.tasks.audio import decode_audio
 from perjoule_server.tasks.base import Answer, Prepared, RawOutput, TaskRequest, Work
 from perjoule_server.tasks.decoding import Writing, default_decoding, generate
 from perjoule_server.tasks.inputs import Parameters, media_of
-from perjoule_server.tasks.decoding import LENGTHS, Decoding, read_decoding
+from perjoule_server.tasks.settings import LENGTHS, Decoding, read_decoding
 from perjoule_server.tasks.tokens import Tokens, paddings
 
 MAX_BATCH = 16

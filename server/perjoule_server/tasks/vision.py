@@ -17,7 +17,7 @@ from perjoule_server.tasks.encoder import default_activation, to_numpy
 from perjoule_server.tasks.images import decode_image
 from perjoule_server.tasks.inputs import Parameters, media_of
 from perjoule_server.tasks.scores import ACTIVATIONS, activate, labelled
-from perjoule_server.tasks.decoding import LENGTHS, SAMPLING, Decoding, read_decoding, read_seed
+from perjoule_server.tasks.settings import LENGTHS, SAMPLING, Decoding, read_decoding, read_seed
 from perjoule_server.tasks.tokens import Tokens, paddings
 
 MAX_BATCH = 32

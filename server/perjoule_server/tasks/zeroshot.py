@@ -19,7 +19,7 @@ from perjoule_server.tasks.encoder import to_numpy
 from perjoule_server.tasks.generate import Summarization, paddings_of
 from perjoule_server.tasks.inputs import Parameters, question_and_context, text_of
 from perjoule_server.tasks.scores import labelled, softmax
-from perjoule_server.tasks.decoding import LENGTHS, Decoding, read_decoding
+from perjoule_server.tasks.settings import LENGTHS, Decoding, read_decoding
 from perjoule_server.tasks.tokens import Row, paddings
 
 SENTIMENT = "what is the binary sentiment of the following sentence? {text}"

@@ -56,7 +56,7 @@ def test_sampling_without_a_seed(load: Load) -> None:
 
 def test_sampling_draws_from_the_model() -> None:
     """Gumbel noise draws from the softmax: with top_k 2 both tokens come, in about the odds that their scores say."""
-    from perjoule_server.tasks.decoding import Noise
+    from perjoule_server.tasks.rows import Noise
 
     scores = torch.log(torch.tensor([[0.7, 0.3, 1e-30]]))
     drawn = [int(Noise([seed])(scores, scores).argmax()) for seed in range(2_000)]
@@ -64,15 +64,15 @@ def test_sampling_draws_from_the_model() -> None:
     assert drawn.count(2) == 0
 
 
-def test_settings_are_the_key(load: Load) -> None:
-    """Only requests with equal generation settings may share a batch; seeds and texts may differ."""
+def test_settings_are_each_requests_own(load: Load) -> None:
+    """Requests that write may share a batch whatever their settings, but for lengths of different powers of two."""
     task = load("text-generation")
     settings: list[dict[str, Any]] = [
-        {"max_new_tokens": 5}, {"max_new_tokens": 5, "seed": 3}, {"max_new_tokens": 6},
-        {"max_new_tokens": 5, "temperature": 0.5}, {"max_new_tokens": 5, "stop": ["\n"]},
+        {"max_new_tokens": 5}, {"max_new_tokens": 5, "seed": 3}, {"max_new_tokens": 8}, {"max_new_tokens": 9},
+        {"max_new_tokens": 5, "temperature": 0.5}, {"max_new_tokens": 7, "stop": ["\n"]},
     ]  # fmt: skip
     keys = [task.prepare(request("text-generation", place, **one)).key for place, one in enumerate(settings)]
-    assert [keys.index(key) for key in keys] == [0, 0, 2, 3, 4]
+    assert [keys.index(key) for key in keys] == [0, 0, 0, 3, 0, 0]
 
 
 def test_stop_strings(load: Load) -> None:
