@@ -10,7 +10,7 @@ gain of a board's sensor, and power that changes within one kind of work.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from perjoule_loadgen.books import OVERHEAD_PHASES, Books, K, restarted
 from perjoule_loadgen.measurement import Edge, Measurement
@@ -67,7 +67,8 @@ class Attribution:
         reason: why there is no figure, a sentence; None where there is one.
         joules: charged per inference that ended ok.
         grams: CO2e of the same, at the time of use.
-        requests: requests that ended ok as the exporter counted them; None where it was not read or knows none.
+        requests: requests that ended ok and were charged, as the exporter counted them; None where it was not read.
+        unmeasured: how many more ended ok, whose energy the exporter does not know.
         balance: None where the ledgers were not read at both edges.
         weak: phases whose watts the exporter does not know well.
         outside: charged devices that have no ledger: their energy is in the gross figure alone.
@@ -77,9 +78,15 @@ class Attribution:
     joules: Estimate | None = None
     grams: Estimate | None = None
     requests: int | None = None
+    unmeasured: int = 0
     balance: Balance | None = None
     weak: tuple[str, ...] = ()
-    outside: tuple[str, ...] = field(default=())
+    outside: tuple[str, ...] = ()
+
+    @property
+    def ended(self) -> int | None:
+        """Requests that ended ok by the exporter's count; None where it was not read."""
+        return None if self.requests is None else self.requests + self.unmeasured
 
 
 def attribution(measurement: Measurement, grams_per_joule: float | None = None) -> Attribution:
@@ -92,16 +99,17 @@ def attribution(measurement: Measurement, grams_per_joule: float | None = None) 
     bases = {bracket.device.base for bracket in measurement.charged}
     balance = _balance(plan.work, bases, opening, closing)
     count, joules = (b - a for a, b in zip(opening.requests(plan.work), closing.requests(plan.work), strict=True))
-    requests = round(count)
-    reason = _unusable(measurement, requests, joules, bases)
+    requests, unmeasured = round(count), round(closing.unmeasured(plan.work) - opening.unmeasured(plan.work))
     ratio, weak = _error(plan.work, bases, closing)
+    found = Attribution(None, requests=requests, unmeasured=unmeasured, balance=balance, weak=weak)
+    reason = _miscounted(measurement, found) or _misplaced(measurement, joules, bases)
     if reason is not None or not requests:
-        return Attribution(reason, requests=requests, balance=balance, weak=weak)
+        return replace(found, reason=reason)
     each = joules / requests
     grams = each * grams_per_joule if grams_per_joule is not None else _grams(plan.work, opening, closing, requests)
-    ledgers = {device for found in closing.books.values() for device in found.counter}
+    ledgers = {device for known in closing.books.values() for device in known.counter}
     outside = tuple(b.device.id for b in measurement.charged if b.device.id not in ledgers)
-    return Attribution(None, _bounded(each, ratio), _bounded(grams, ratio), requests, balance, weak, outside)
+    return replace(found, joules=_bounded(each, ratio), grams=_bounded(grams, ratio), outside=outside)
 
 
 def _unread(measurement: Measurement, opening: Edge | None, closing: Edge | None) -> str | None:
@@ -127,18 +135,27 @@ def _not_told(measurement: Measurement, closing: Edge) -> str | None:
     return f"the exporter was told of no {task} by {model}: the server's spans do not reach its socket"
 
 
-def _unusable(measurement: Measurement, requests: int, joules: float, bases: set[str]) -> str | None:
-    """Return why what was charged is no figure of this run's requests."""
+def _miscounted(measurement: Measurement, found: Attribution) -> str | None:
+    """Return why the requests that were charged are not this run's."""
+    load, (task, model), ended = measurement.steady, measurement.plan.work, found.ended or 0
+    if not load.ok:
+        return "no request was answered"
+    if ended == 0:
+        return f"none of the {load.ok:,} requests that were answered was charged: the server's spans do not arrive"
+    if abs(ended - load.ok) > MOST_DIFFERENT * load.ok:
+        who = "others use it too" if ended > load.sent else "spans were lost, or answers were"
+        return f"the exporter charged {ended:,} requests of {task} by {model} and {load.ok:,} were answered: {who}"
+    if found.unmeasured > MOST_DIFFERENT * load.ok:
+        why = "it had no readings of it, or was told late"
+        return f"the exporter does not know the energy of {found.unmeasured:,} of {ended:,} requests: {why}"
+    return None
+
+
+def _misplaced(measurement: Measurement, joules: float, bases: set[str]) -> str | None:
+    """Return why what was charged is not of the devices that pay, or contradicts itself."""
     load, (task, model) = measurement.steady, measurement.plan.work
     assert measurement.opening is not None  # noqa: S101 (the caller looked)
     assert measurement.closing is not None  # noqa: S101 (as above)
-    if not load.ok:
-        return "no request was answered"
-    if requests == 0:
-        return f"none of the {load.ok:,} requests that were answered was charged: the server's spans do not arrive"
-    if abs(requests - load.ok) > MOST_DIFFERENT * load.ok:
-        who = "others use it too" if requests > load.sent else "spans were lost, or answers were"
-        return f"the exporter charged {requests:,} requests of {task} by {model} and {load.ok:,} were answered: {who}"
     rises = _rises(measurement.opening, measurement.closing, lambda found: found.joules)
     elsewhere = {key[2]: rise for key, rise in rises.items() if key[:2] == (task, model) and key[2] not in bases}
     if any(elsewhere.values()):

@@ -18,7 +18,8 @@ OVERHEAD_PHASES = frozenset({"load", "warm-up"})
 
 _PREFIXES = (
     "inference_energy_joules_total", "inference_emissions_grams_total", "inference_request_energy_joules_sum",
-    "inference_request_energy_joules_count", "inference_counter_energy_joules_total",
+    "inference_request_energy_joules_count", "inference_unmeasured_requests_total",
+    "inference_counter_energy_joules_total",
     "inference_idle_energy_joules_total", "inference_unattributed_energy_joules_total", "inference_open_energy_joules",
     "inference_learned_watts", "inference_idle_watts", "gpu_embodied_emissions_grams_total",
     "process_start_time_seconds",
@@ -46,6 +47,7 @@ class Books:
         joules: charged, since the exporter began.
         grams: CO2e of the same; empty without a zone.
         requests: how many ended ok, and the joules of all of them, by task and model.
+        unmeasured: how many others ended ok, whose energy is not known; empty where the exporter tells none.
         counter: joules of each device.
         idle: of them, those of the idle device.
         unattributed: of them, those of nobody, by device and reason.
@@ -61,6 +63,7 @@ class Books:
     joules: Mapping[Charge, float]
     grams: Mapping[Charge, float]
     requests: Mapping[Work, tuple[float, float]]
+    unmeasured: Mapping[Work, float]
     counter: Mapping[str, float]
     idle: Mapping[str, float]
     unattributed: Mapping[tuple[str, str], float]
@@ -88,6 +91,7 @@ def books(text: str, at: float) -> Books:
         joules=values("inference_energy_joules_total", _charge),
         grams=values("inference_emissions_grams_total", _charge),
         requests=_requests(found),
+        unmeasured=values("inference_unmeasured_requests_total", _work),
         counter=values("inference_counter_energy_joules_total", _device),
         idle=values("inference_idle_energy_joules_total", _device),
         unattributed=values("inference_unattributed_energy_joules_total", _reason),

@@ -88,6 +88,10 @@ class Edge:
         found = [each.requests.get(work, (0.0, 0.0)) for each in self.books.values()]
         return sum(count for count, _ in found), sum(joules for _, joules in found)
 
+    def unmeasured(self, work: Work) -> float:
+        """Return how many more ended ok, of whose energy nobody knows all."""
+        return sum(each.unmeasured.get(work, 0.0) for each in self.books.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -12,7 +12,7 @@ from perjoule_loadgen.energy import METHOD_WORDS
 from perjoule_loadgen.result import Run
 from perjoule_loadgen.stats import requests_needed
 
-_NO_WASTE = frozenset({"ok", "overhead"})
+_NO_WASTE = frozenset({"ok", "overhead", "unmeasured"})
 """Outcomes of energy that some answer, or the serving of all, needed."""
 
 _REAL_WEIGHTS = frozenset({"hub", "packaged"})

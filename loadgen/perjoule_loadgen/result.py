@@ -158,6 +158,7 @@ def _attribution(found: Attribution) -> dict[str, Any]:
     return {
         "reason": found.reason,
         "requests": found.requests,
+        "unmeasured_requests": found.unmeasured,
         "grams_per_inference": _dict(found.grams),
         "low_confidence": list(found.weak),
         "devices_without_ledger": list(found.outside),

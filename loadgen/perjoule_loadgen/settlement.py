@@ -78,5 +78,9 @@ def _begun_anew(before: Edge | None, edge: Edge) -> bool:
 
 def _charged(plan: Plan, before: Edge | None, edge: Edge) -> float:
     """Return how many requests of the plan's work ended ok since ``before``."""
-    start = 0.0 if before is None else before.requests(plan.work)[0]
-    return edge.requests(plan.work)[0] - start
+    start = 0.0 if before is None else _ended(plan, before)
+    return _ended(plan, edge) - start
+
+
+def _ended(plan: Plan, edge: Edge) -> float:
+    return edge.requests(plan.work)[0] + edge.unmeasured(plan.work)

@@ -206,12 +206,12 @@ def lengths(measurement: Measurement) -> str:
 def _shared(facts: Facts) -> Reason | None:
     """Others whose requests are not counted here: their joules are in every figure."""
     attributed, load = facts.figures.attributed, facts.measurement.steady
-    if attributed.requests is None or attributed.requests <= (1 + MOST_DIFFERENT) * load.sent:
+    if attributed.ended is None or attributed.ended <= (1 + MOST_DIFFERENT) * load.sent:
         return None
     task, model = facts.measurement.plan.work
     return Reason(
         "shared",
-        f"the exporter charged {attributed.requests:,} requests of {task} by {model} in the window and this run sent"
+        f"the exporter charged {attributed.ended:,} requests of {task} by {model} in the window and this run sent"
         f" {load.sent:,}: others use it too, and their energy is in the figures",
     )
 
@@ -220,10 +220,11 @@ def _warn_uncharged(facts: Facts) -> Reason | None:
     attributed, load = facts.figures.attributed, facts.measurement.steady
     if attributed.joules is None or attributed.requests is None or attributed.requests == load.ok:
         return None
+    unmeasured = f" and {attributed.unmeasured:,} whose energy it does not know" if attributed.unmeasured else ""
     return Reason(
         "uncharged",
-        f"the exporter charged {attributed.requests:,} requests that ended ok, and {load.ok:,} were answered:"
-        " attributed joules are a mean over the former",
+        f"the exporter charged {attributed.requests:,} requests that ended ok{unmeasured}, and {load.ok:,} were"
+        " answered: attributed joules are a mean over those that it charged",
     )
 
 

@@ -193,6 +193,14 @@ NO_FIGURE: Mapping[str, tuple[Measurement, Mapping[str, float | None], str]] = {
         {f"inference_request_energy_joules_count{{{MINE}}}": 142.0},
         "charged 102 requests of summarization by m and 100 were answered: others use it too",
     ),
+    "unmeasured": (
+        measurement(),
+        {
+            f"inference_request_energy_joules_count{{{MINE}}}": 138.0,
+            f"inference_unmeasured_requests_total{{{MINE}}}": 2.0,
+        },
+        "does not know the energy of 2 of 100 requests",
+    ),
     "elsewhere": (
         measurement(),
         {
@@ -249,6 +257,25 @@ def test_a_difference_within_a_percent_is_told(count: float, warned: str | None)
     assert judged.valid
     assert [warning.code for warning in judged.warnings] == (["uncharged"] if warned else [])
     assert all(warned in warning.text for warning in judged.warnings if warned)
+
+
+def test_an_unmeasured_request_is_told() -> None:
+    """One of a hundred whose energy nobody knows all of: the mean is of the others, and its joules are in neither."""
+    made = charged(
+        measurement(),
+        {
+            f"inference_request_energy_joules_count{{{MINE}}}": 139.0,
+            f"inference_unmeasured_requests_total{{{MINE}}}": 1.0,
+        },
+    )
+    got = attribution(made)
+    assert got.joules is not None
+    assert (got.requests, got.unmeasured, got.ended) == (99, 1, 100)
+    assert got.joules.value == pytest.approx(1200 / 99)
+    (warning,) = judge(made).warnings
+    assert (
+        "charged 99 requests that ended ok and 1 whose energy it does not know, and 100 were answered" in warning.text
+    )
 
 
 def test_others_that_use_the_same_model_void_the_run() -> None:
