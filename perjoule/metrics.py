@@ -180,7 +180,8 @@ _CATALOGUE = (
     _server("inference_model_info", Kind.GAUGE, (*_TASK, "device", "dtype", "revision", "weights"),
             "What is served and where it runs; always 1."),
     _server("inference_spans_dropped_total", Kind.COUNTER, (),
-            "Spans of which the exporter was not told the beginning or the end: their energy is nobody's, or abandoned."),
+            "Spans of which the exporter was not told the beginning or the end: their energy is nobody's, or"
+            " abandoned."),
     # Both.
     Metric("perjoule_build_info", Kind.GAUGE, ("version", "program"), "Program version; always 1.", Program.BOTH),
 )  # fmt: skip

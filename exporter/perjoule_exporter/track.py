@@ -16,7 +16,7 @@ from perjoule_exporter.clock import Moment
 from perjoule_exporter.energy import MAX_AGE_SECONDS, Energy, Interval, Used, saved_amount, saved_count
 from perjoule_exporter.ledger import Interval as Told
 from perjoule_exporter.ledger import Snapshot
-from perjoule_exporter.meters import MICRO, THROTTLE_REASONS, Device, ProcessUse, Reading, Status
+from perjoule_exporter.meters import MICRO, THROTTLE_REASONS, Device, DeviceKind, ProcessUse, Reading, Status
 from perjoule_exporter.processes.owner import Owner
 from perjoule_exporter.view import Charged, DeviceView, Measured
 from perjoule_exporter.window import SlidingExtremes
@@ -27,6 +27,9 @@ EXTREMES_SECONDS = 15.0
 READ_BUCKETS = CATALOGUE["gpu_read_duration_seconds"].buckets
 OUTCOMES = ("ok", "lost", "hung")
 """Values of ``outcome`` of ``gpu_samples_total``."""
+
+QUIET_CPU_RATIO = 0.02
+"""Up to this share of its hardware threads' time a CPU package counts as unused: an operating system never rests."""
 
 _ABOVE_LIMIT = 3.0
 """No board draws more than this times its limit, nor than this times the highest power read lately."""
@@ -170,9 +173,11 @@ class Track:
             held = elapsed if self._status is not None and elapsed <= MAX_AGE_SECONDS else 0.0
             for reason in THROTTLE_REASONS:
                 self._throttled[reason] = self._throttled.get(reason, 0.0) + held * (reason in status.throttle_reasons)
-        if status.utilization_ratio != 0 or now.monotonic - self._status_at > MAX_AGE_SECONDS:
+        most = 0.0 if self.device.kind is DeviceKind.GPU else QUIET_CPU_RATIO
+        unused = status.utilization_ratio is not None and status.utilization_ratio <= most
+        if not unused or now.monotonic - self._status_at > MAX_AGE_SECONDS:
             self._unused_since = None
-        if status.utilization_ratio == 0 and self._unused_since is None:
+        if unused and self._unused_since is None:
             self._unused_since = now.monotonic
         self._status, self._status_at = status, now.monotonic
 

@@ -14,15 +14,18 @@ _MOST_WATTS = 10_000.0
 
 @dataclass(frozen=True, slots=True)
 class IdleWatts:
-    """Watts of devices without work, where they are known beforehand: of some by their names, else of each GPU."""
+    """Watts of devices without work, where they are known beforehand: of some by their names, else of each GPU.
+
+    Else as the device's own method says: an estimate has a constant for it.
+    """
 
     of_gpus: float | None = None
     of_device: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def of(self, device: Device) -> float | None:
         """Return those of a device; None where they are to be learned."""
-        usual = self.of_gpus if device.kind is DeviceKind.GPU else None
-        return self.of_device.get(device.uuid, usual)
+        of_kind = self.of_gpus if device.kind is DeviceKind.GPU else None
+        return self.of_device.get(device.uuid, device.idle_watts if of_kind is None else of_kind)
 
 
 @dataclass(frozen=True, slots=True)

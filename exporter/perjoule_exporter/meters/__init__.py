@@ -60,6 +60,7 @@ class Device:
 
     ``lasting``: the counter goes on without this program, so that a restart can tell what was used meanwhile.
     ``counter_range_microjoules``: the counter starts again at 0 when it would reach this; None where it never wraps.
+    ``idle_watts``: what the device draws without work, where the method itself says so.
     """
 
     kind: DeviceKind
@@ -74,6 +75,7 @@ class Device:
     slices: tuple[Slice, ...] = ()
     lasting: bool = False
     counter_range_microjoules: int | None = None
+    idle_watts: float | None = None
 
 
 class Reading(NamedTuple):

@@ -102,8 +102,16 @@ class EstimateMeter:
     def devices(self) -> list[Device]:
         """Return the packages in their order."""
         return [
-            Device(DeviceKind.CPU, f"cpu-{package}", package, "estimated", "package", name=self._model)
-            for package in self._packages
+            Device(
+                kind=DeviceKind.CPU,
+                uuid=f"cpu-{number}",
+                index=number,
+                method="estimated",
+                scope="package",
+                name=self._model,
+                idle_watts=package.idle_watts,
+            )
+            for number, package in self._packages.items()
         ]
 
     def read(self, device: Device) -> Reading:

@@ -44,6 +44,32 @@ class CpuTimes:
             raise DeviceLostError(f"cannot read CPU times from {self.stat}: {error}") from error
 
 
+class Use:
+    """How busy the packages are between two looks. A package is asked for by one thread at a time."""
+
+    def __init__(self, times: CpuTimes, folder: Path = CPU_FOLDER) -> None:
+        self._times = times
+        try:
+            self._packages = packages(times, folder)
+        except NoMeterError:
+            self._packages = {}
+        self._seen: dict[int, tuple[float, Mapping[int, float]]] = {}
+
+    def ratio(self, package: int, now: float) -> float | None:
+        """Return the busy share of a package's threads since the last call, 0 to 1; None where nobody knows."""
+        cpus, before = self._packages.get(package, ()), self._seen.pop(package, None)
+        try:
+            busy = self._times.busy_seconds() if cpus else {}
+        except DeviceLostError:
+            return None
+        self._seen[package] = now, busy
+        if before is None or now <= before[0]:
+            return None
+        there = [cpu for cpu in cpus if cpu in busy and cpu in before[1]]
+        seconds = sum(max(0.0, busy[cpu] - before[1][cpu]) for cpu in there)
+        return min(1.0, seconds / (len(there) * (now - before[0]))) if there else None
+
+
 def packages(times: CpuTimes, folder: Path = CPU_FOLDER) -> Mapping[int, tuple[int, ...]]:
     """Return the CPU numbers of every package. CPUs whose package the kernel does not tell are package 0.
 

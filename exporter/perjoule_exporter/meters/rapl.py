@@ -23,7 +23,7 @@ from pathlib import Path
 from perjoule.errors import DeviceLostError, NoMeterError
 from perjoule_exporter.clock import Clock, Moment
 from perjoule_exporter.meters import MICRO, Device, DeviceKind, Reading, Status
-from perjoule_exporter.meters.procstat import CPU_INFO, processor
+from perjoule_exporter.meters.procstat import CPU_INFO, CpuTimes, Use, processor
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,6 +98,7 @@ class RaplMeter:
         sysfs: Path = SYSFS,
         cpu_info: Path = CPU_INFO,
         pause: Callable[[float], object] = time.sleep,
+        times: CpuTimes | None = None,
     ) -> None:
         """Find the zones, and give their counters a fifth of a second to move.
 
@@ -106,6 +107,7 @@ class RaplMeter:
         """
         self._clock = clock
         self._tree = sysfs / "class/powercap"
+        self._use = Use(times or CpuTimes(), sysfs / "devices/system/cpu")
         self._model = processor("model name", cpu_info)
         self._die_is_package = processor("vendor_id", cpu_info) in _ONE_COUNTER_A_PACKAGE
         self._zones: dict[str, _Zone] = {}
@@ -139,9 +141,11 @@ class RaplMeter:
         _note(zone, energy, now)
         return Reading(energy_microjoules=energy, energy_time=zone.moved_at, average_power_watts=zone.average_watts)
 
-    def status(self, device: Device) -> Status:  # noqa: ARG002 (RAPL tells of nothing but energy)
-        """Return that nothing else is known."""
-        return Status()
+    def status(self, device: Device) -> Status:
+        """Return how busy a package was since the last call; RAPL itself tells of nothing but energy."""
+        if not device.scope.startswith("package"):
+            return Status()
+        return Status(utilization_ratio=self._use.ratio(device.index, self._clock.monotonic()))
 
     def close(self) -> None:
         """Close the counters."""
