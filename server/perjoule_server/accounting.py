@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from perjoule.spans import MORE, Device, Quality, Request, Span, Spans
 from perjoule_server.cost import Cost, Part, Pending
 from perjoule_server.recent import Recent
+from perjoule_server.tasks.base import Audience
 
 PENDING_SECONDS = 0.015
 """How long a span's end may wait for the answers. With the client's 10 ms it is well within the exporter's grace."""
@@ -93,9 +94,9 @@ class Accounting:
             yield
             self.synchronize()
 
-    def work(self, costs: Sequence[Cost], left: Callable[[int], bool]) -> "BatchWork":
-        """Return the account of one run of a batch of one model; ``left`` tells of which requests nobody waits."""
-        return BatchWork(self, costs, left)
+    def work(self, costs: Sequence[Cost], audience: Audience) -> "BatchWork":
+        """Return the account of one run of a batch of one model; ``audience`` are those who wait for it."""
+        return BatchWork(self, costs, audience)
 
     # Of BatchWork, on the device thread
 
@@ -213,9 +214,9 @@ class _Phase:
 class BatchWork:
     """One run of a batch: its phases are spans. See ``tasks.base.Work``."""
 
-    def __init__(self, accounting: Accounting, costs: Sequence[Cost], left: Callable[[int], bool]) -> None:
+    def __init__(self, accounting: Accounting, costs: Sequence[Cost], audience: Audience) -> None:
         self._accounting, self._costs = accounting, costs
-        self.left = left
+        self.left, self.listens, self.tell = audience.left, audience.listens, audience.tell
 
     @contextmanager
     def phase(self, name: str, weights: Sequence[float]) -> Iterator[_Phase]:

@@ -22,6 +22,7 @@ from perjoule_server.accounting import PENDING_SECONDS, Accounting
 from perjoule_server.batching import Batch, Job, Lane, Lanes, run_apart
 from perjoule_server.cost import Cost
 from perjoule_server.metrics import ModelMetrics
+from perjoule_server.pieces import Pieces, Readers
 from perjoule_server.schemas import Envelope, task_request
 from perjoule_server.tasks.base import ModelSpec, Prepared, RawOutput, Task
 
@@ -65,12 +66,14 @@ class Ticket:
     Attributes:
         future: what its client waits on.
         cost: its spans.
+        pieces: what its client reads along, if it does; closed when it ends.
         job: its place in the lane, once it is prepared.
         ended: how it ended, if nobody waits for it any more: ``cancelled`` or ``expired``.
     """
 
     future: "asyncio.Future[Reply]"
     cost: Cost
+    pieces: Pieces | None = None
     job: Job | None = None
     ended: str | None = None
 
@@ -179,10 +182,13 @@ class Engine:
         self._thread = threading.Thread(target=self._main, args=(load,), name="device", daemon=True)
         self._thread.start()
 
-    def submit(self, model: Model, envelope: Envelope, deadline: float, name: str) -> Ticket:
+    def submit(
+        self, model: Model, envelope: Envelope, deadline: float, name: str, pieces: Pieces | None = None
+    ) -> Ticket:
         """Send a request on its way; the ticket's future ends with the reply or a ``RequestError``.
 
-        ``name`` is the request's id as its client knows it; it need not be the only one of that id.
+        ``name`` is the request's id as its client knows it; it need not be the only one of that id. ``pieces`` are
+        given its tokens as they are written, by a task that is a ``Writer``.
 
         Raises:
             BusyError: the model's lane is full.
@@ -192,7 +198,9 @@ class Engine:
         _, lane = model.served
         self._lanes.reserve(lane)
         cost = self.accounting.cost(name, model.spec.task, model.spec.id)
-        ticket = Ticket(asyncio.get_running_loop().create_future(), cost)
+        ticket = Ticket(asyncio.get_running_loop().create_future(), cost, pieces)
+        if pieces is not None:
+            ticket.future.add_done_callback(lambda _: pieces.close())
         model.in_flight += 1
         self._tickets.add(ticket)
         self.preparers.submit(self._prepare, model, envelope, deadline, ticket)
@@ -342,7 +350,8 @@ class Engine:
 
     def _run(self, task: Task, jobs: Sequence[Job]) -> Sequence[RawOutput]:
         tickets: list[Ticket] = [job.ticket for job in jobs]
-        work = self.accounting.work([each.cost for each in tickets], lambda index: tickets[index].future.done())
+        readers = Readers([each.pieces for each in tickets], lambda index: tickets[index].future.done(), self._to_loop)
+        work = self.accounting.work([each.cost for each in tickets], readers)
         return task.run([job.prepared for job in jobs], work)
 
     # On the finishing threads.

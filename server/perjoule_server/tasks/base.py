@@ -6,10 +6,10 @@ reply). The stages hand each other opaque values; batching looks only at ``Prepa
 Knows nothing of HTTP, queues or energy: through ``Work`` a task says what it does when, not what becomes of that.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 ENCODE = "encode"
 """The phase of a model that reads its input in one pass, and of whatever has only one."""
@@ -83,6 +83,22 @@ class Answer:
     media_type: str = "application/json"
 
 
+class Token(NamedTuple):
+    """One token of a request, told as soon as it is written.
+
+    Attributes:
+        row: the request's place in its batch.
+        position: how many tokens it had before; a batch that is run again tells the same tokens again.
+        id: the token.
+        last: whether it is the request's last.
+    """
+
+    row: int
+    position: int
+    id: int
+    last: bool
+
+
 class Phase(Protocol):
     """Work of one kind that is under way on the device."""
 
@@ -90,11 +106,24 @@ class Phase(Protocol):
         """Say the requests' weights, where they were not known when the phase began; until it ends."""
 
 
-class Work(Protocol):
+class Audience(Protocol):
+    """Those who wait for the requests of a batch, by their places in it."""
+
+    def left(self, index: int) -> bool:
+        """Tell whether nobody waits for a request any more; its output may then be anything."""
+
+    def listens(self, index: int) -> bool:
+        """Tell whether somebody reads a request's output while it is written."""
+
+    def tell(self, tokens: Sequence[Token]) -> None:
+        """Pass on what was just written for those who read along."""
+
+
+class Work(Audience, Protocol):
     """One run of a batch, as its task sees it. Its requests are those of the batch, in order.
 
-    What else a task may tell or ask while it runs belongs here: a piece of a request's output that its client can have
-    already, or a point at which the device may serve others (the open phase would end there, and go on afterwards).
+    What else a task may tell or ask while it runs belongs here: a point at which the device may serve others, say (the
+    open phase would end there, and go on afterwards).
     """
 
     def phase(self, name: str, weights: Sequence[float]) -> AbstractContextManager[Phase]:
@@ -103,9 +132,6 @@ class Work(Protocol):
         ``weights`` are the requests' parts in it, relative to each other: one a request of the batch. Everything that
         computes for a batch stands in a phase, and phases do not overlap.
         """
-
-    def left(self, index: int) -> bool:
-        """Tell whether nobody waits for a request any more; its output may then be anything."""
 
 
 class _SilentPhase:
@@ -125,6 +151,14 @@ class SilentWork:
         """See ``Work.left``."""
         del index
         return False
+
+    def listens(self, index: int) -> bool:
+        """See ``Work.listens``."""
+        del index
+        return False
+
+    def tell(self, tokens: Sequence[Token]) -> None:
+        """See ``Work.tell``."""
 
 
 class Task(Protocol):
@@ -147,6 +181,18 @@ class Task(Protocol):
 
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
         """Turn one output into the reply that the task's schema prescribes."""
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """A task whose output can be read while it is written: it tells its tokens."""
+
+    @property
+    def special(self) -> Container[int]:
+        """The tokens that are no text."""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of some tokens in a row; from any thread."""
 
 
 @dataclass(frozen=True, slots=True)

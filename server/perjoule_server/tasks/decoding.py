@@ -6,6 +6,7 @@ from their softmax (Gumbel-max); so what a seed gives does not depend on the bat
 
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import ExitStack
+from types import TracebackType
 from typing import Any, Self
 
 import torch
@@ -34,24 +35,26 @@ class Writing(StoppingCriteria):
     """
 
     def __init__(self, work: Work, weights: Sequence[float]) -> None:
-        self._work, self._weights = work, weights
+        self.work, self._weights = work, weights
         self._stack = ExitStack()
         self._decode: Phase | None = None
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self._work.phase(PREFILL, self._weights))
+        self._stack.enter_context(self.work.phase(PREFILL, self._weights))
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
     def __call__(self, ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
         """Tell which rows nobody waits for."""
         if self._decode is None:
             self._stack.close()
             # Until it is known how much each writes, all are alike.
-            self._decode = self._stack.enter_context(self._work.phase(DECODE, [1] * len(self._weights)))
-        gone = [self._work.left(place) for place in range(len(self._weights))]
+            self._decode = self._stack.enter_context(self.work.phase(DECODE, [1] * len(self._weights)))
+        gone = [self.work.left(place) for place in range(len(self._weights))]
         rows = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
         if any(gone):
             rows |= torch.tensor(gone, device=ids.device).repeat_interleave(ids.shape[0] // len(gone))
@@ -60,6 +63,11 @@ class Writing(StoppingCriteria):
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self._weights)
+
+    @property
+    def heard(self) -> bool:
+        """Whether somebody reads along."""
+        return any(self.work.listens(place) for place in range(len(self)))
 
     def wrote(self, lengths: Sequence[int]) -> None:
         """Take over how many tokens each row wrote."""
@@ -188,7 +196,9 @@ def generate(  # noqa: PLR0913 (the one door to the library, whose own has hundr
     each = [decoding] * len(writing) if isinstance(decoding, Decoding) else list(decoding)
     alike, draws = len(set(each)) == 1, [one.sample for one in each]
     ends, pad = token_ids(model.generation_config.eos_token_id), model.generation_config.pad_token_id
-    watch = [] if alike and not each[0].stop else [Ends(tokens, each, start, ends)]
+    beams = alike and beams_allowed(model, each[0]) and (model.generation_config.num_beams or 1) > 1
+    apart = not alike or each[0].stop or (writing.heard and not beams)
+    watch = [Ends(tokens, each, start, ends, writing.work)] if apart else []
     first = [] if alike and not any(draws) else [ByRow(each, start, ends)]
     last = [Noise(seeds, draws)] if any(draws) else []
     with writing, torch.inference_mode():

@@ -106,6 +106,15 @@ class TextGeneration:
         """See ``Task.run``."""
         return run_batch(self._language, batch, work)
 
+    @property
+    def special(self) -> frozenset[int]:
+        """See ``Writer.special``."""
+        return frozenset(self._language.tokens.tokenizer.all_special_ids)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """See ``Writer.text``."""
+        return self._language.tokens.text(ids)
+
     def finish(self, prepared: Prepared, raw: RawOutput) -> Answer:
         """See ``Task.finish``."""
         asked: Written = prepared.payload

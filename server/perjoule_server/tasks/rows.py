@@ -16,6 +16,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from perjoule_server.tasks.base import Token, Work
 from perjoule_server.tasks.settings import Decoding
 from perjoule_server.tasks.tokens import Tokens
 
@@ -100,8 +101,12 @@ class Ends(StoppingCriteria):
         lengths: the tokens that each row wrote, of those that have ended.
     """
 
-    def __init__(self, tokens: Tokens, decodings: Sequence[Decoding], start: int, ends: Sequence[int]) -> None:
+    def __init__(
+        self, tokens: Tokens, decodings: Sequence[Decoding], start: int, ends: Sequence[int], work: Work
+    ) -> None:
         self._tokens, self._decodings, self._start, self._ends = tokens, decodings, start, frozenset(ends)
+        self._work = work
+        self._heard = [row for row in range(len(decodings)) if work.listens(row)]
         # A stop string of n bytes spans at most n tokens of one byte or more; two more let pieces decode whole.
         self._tails = [max((len(text.encode()) for text in one.stop), default=0) + 2 for one in decodings]
         self.lengths: dict[int, int] = {}
@@ -109,9 +114,17 @@ class Ends(StoppingCriteria):
     def __call__(self, ids: torch.Tensor, _scores: Any, **_: Any) -> torch.Tensor:
         """Tell which rows are done."""
         written = ids[:, self._start :].tolist()
+        before = self.lengths.copy()
         for row, line in enumerate(written):
-            if row not in self.lengths and self._ended(row, line):
+            if row not in before and self._ended(row, line):
                 self.lengths[row] = len(line)
+        told = [
+            Token(row, len(written[row]) - 1, written[row][-1], row in self.lengths)
+            for row in self._heard
+            if row not in before
+        ]
+        if told:
+            self._work.tell(told)
         return torch.tensor([row in self.lengths for row in range(len(written))], device=ids.device)
 
     def _ended(self, row: int, line: list[int]) -> bool:
