@@ -195,9 +195,10 @@ def running(
     config: ServerConfig | None = None,
     *,
     wait_ready: bool = True,
+    device: str | None = "cpu-test",
 ) -> Iterator[Running]:
-    """Serve ``specs`` on a free port; drained and ended at the end."""
-    process = Process(config or ServerConfig(), specs, Device("cpu", "cpu-test"))
+    """Serve ``specs`` on a free port; drained and ended at the end. ``device``: None for what an exporter suggests."""
+    process = Process(config or ServerConfig(), specs, Device("cpu", device))
 
     def serve() -> None:
         try:
