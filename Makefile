@@ -1,6 +1,7 @@
 # make demo   the whole loop on this machine: exporter, server, Prometheus if it is there, loadgen, and the table
 # make test   the tests        make check   ruff, mypy, import-linter, generated files        make clean
 # make bench  what the exporter costs, beside other programs (minutes; FLAGS=--quick for less)
+# make bench-server  what the server costs, beside other servers (half an hour; FLAGS=--quick for less)
 # make soak   a day of the exporter's life in half an hour (FLAGS='--scale 0.01' for a hundredth of it)
 # Each sets itself up on the first call (a .venv in this folder) and does not reinstall on the next.
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 QUIET := $(shell test -t 2 || echo --quiet --quiet)
 
-.PHONY: demo test check bench soak format generate clean
+.PHONY: demo test check bench bench-server soak format generate clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml constraints.txt
@@ -39,6 +40,9 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python benchmarks/exporter.py $(FLAGS)
+
+bench-server: $(STAMP)
+	@$(BIN)/python benchmarks/server.py $(FLAGS)
 
 soak: $(STAMP)
 	@$(BIN)/python benchmarks/soak.py $(FLAGS)

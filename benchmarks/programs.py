@@ -57,23 +57,23 @@ class Program:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of the program and its children so far, of threads that ended too."""
-        return sum(map(_cpu_seconds, self._tree()))
+        return sum(map(_cpu_seconds, self.pids()))
 
     def rss_bytes(self) -> int:
         """Return the resident memory; what children share with it counts again."""
-        return sum(_kilobytes(pid, "status", "VmRSS") for pid in self._tree()) * 1024
+        return sum(_kilobytes(pid, "status", "VmRSS") for pid in self.pids()) * 1024
 
     def pss_bytes(self) -> int:
         """Return the resident memory where shared pages count by their share."""
-        return sum(_kilobytes(pid, "smaps_rollup", "Pss") for pid in self._tree()) * 1024
+        return sum(_kilobytes(pid, "smaps_rollup", "Pss") for pid in self.pids()) * 1024
 
     def threads(self) -> int:
         """Return how many threads run."""
-        return sum(1 for pid in self._tree() for _ in _listed(pid, "task"))
+        return sum(1 for pid in self.pids() for _ in _listed(pid, "task"))
 
     def descriptors(self) -> int:
         """Return how many files and sockets are open."""
-        return sum(1 for pid in self._tree() for _ in _listed(pid, "fd"))
+        return sum(1 for pid in self.pids() for _ in _listed(pid, "fd"))
 
     def stop(self) -> float:
         """End it, by force when it does not go by itself, and return the seconds that it took."""
@@ -90,7 +90,8 @@ class Program:
             _close(pipe)
         return time.monotonic() - start
 
-    def _tree(self) -> list[int]:
+    def pids(self) -> list[int]:
+        """Return the process and all its children."""
         return [self.pid, *_children(self.pid)]
 
 
