@@ -4,11 +4,34 @@ It does not know what is shared out, nor what a weight stands for.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import inf
+from operator import sub
 from typing import cast
 
 _FINEST = 1 << 40
 """The largest weight becomes this: parts are off by less than a millionth of a microjoule in a megajoule."""
+
+_MOST_BY_FLOATS, _MOST_PARTS, _LEAST_WHOLE = 1 << 40, 1 << 10, 1e-100
+"""Up to here doubles place each edge to a quarter: it is off by the number of parts × 2^-53 of the total at most."""
+
+
+def shared(total: int, weights: Sequence[float]) -> list[int]:
+    """Return integer parts of ``total`` as ``divided`` does, of weights as ``whole_weights`` takes them.
+
+    In floating point where that is exact enough, which takes a third of the time: the edges between the parts are
+    rounded, so that the parts sum to the total all the same.
+    """
+    edges = list(accumulate(weights))
+    whole = edges[-1]
+    if not (
+        total <= _MOST_BY_FLOATS and len(edges) <= _MOST_PARTS and _LEAST_WHOLE < whole < inf and min(weights) >= 0
+    ):
+        return divided(total, whole_weights(weights))
+    scale = total / whole
+    ends = [int(edge * scale + 0.5) for edge in edges]
+    ends[-1] = total
+    return [ends[0], *map(sub, ends[1:], ends)]
 
 
 def divided(total: int, weights: Sequence[int]) -> list[int]:

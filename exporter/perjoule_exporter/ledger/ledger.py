@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from perjoule_exporter.division import divided, whole_weights
+from perjoule_exporter.division import shared
 from perjoule_exporter.ledger.accounts import Accounts, amount, count
 from perjoule_exporter.ledger.clients import Clients
 from perjoule_exporter.ledger.idle import Idle
@@ -304,7 +304,7 @@ class Ledger:
             weights.append(base * unknown)
             if not sum(weights) > 0:
                 weights = [*taken.seconds, unknown]
-            *parts, nobody = divided(rest, whole_weights(weights))
+            *parts, nobody = shared(rest, weights)
             self._accounts.leave("idle_unknown", nobody)
         factor = taken.interval.grams_per_joule
         for span, microjoules, seconds in zip(taken.spans, parts, taken.seconds, strict=True):
@@ -321,12 +321,12 @@ class Ledger:
         if not span.shares:
             span.row.charge(ABANDONED if span.abandoned else OVERHEAD, span.microjoules, span.grams)
         else:
-            _, weights, _ = zip(*span.shares, strict=True)
-            parts = divided(span.microjoules, whole_weights(weights))
+            names, weights, outcomes = zip(*span.shares, strict=True)
+            parts = shared(span.microjoules, weights)
             if span.requests:
                 self._settle(span, parts, now)
             else:
-                charge_alone(span, parts, now)
+                charge_alone(span, names, outcomes, parts, now)
         if span.reply:
             settled.append(Settled(span, tuple(parts)))
         self._clients.settled(span.client)

@@ -106,9 +106,8 @@ class Request:
         self.charge_if_done(now)
 
 
-def charge_alone(span: Span, parts: Sequence[int], now: float) -> None:
+def charge_alone(span: Span, names: Sequence[str], outcomes: Sequence[str], parts: Sequence[int], now: float) -> None:
     """Charge requests of which a span is all that there is."""
-    names, _, outcomes = zip(*span.shares, strict=True)
     ok = OK if span.is_measured else UNMEASURED
     if outcomes.count(OK) == len(outcomes):
         span.row.charge(ok, span.microjoules, span.grams)
