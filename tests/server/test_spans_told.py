@@ -2,8 +2,8 @@
 
 import json
 import socket
-import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -295,11 +295,8 @@ def test_many_threads_of_requests_leave_nothing_open(path: Path, book: ToldBook)
 
     specs = [spec(TASK), spec(OTHER)]
     with running(specs, lambda each: tasks[each.task], telling(path), device=None) as server:
-        threads = [threading.Thread(target=lambda n=n: [visit(n * 40 + k) for k in range(40)]) for n in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(PATIENCE)
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(visit, range(240)))
         eventually(lambda: server.metric("inference_in_flight") == 0)
     eventually(book.balanced)
     told = [share.outcome for each in book.closed() for share in each.shares if share.outcome != MORE]
