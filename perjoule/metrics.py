@@ -169,6 +169,8 @@ _CATALOGUE = (
             _LATENCY_BUCKETS),
     _server("inference_queue_seconds", Kind.HISTOGRAM, _TASK, "Time that a request waited for the device.",
             _LATENCY_BUCKETS),
+    _server("inference_time_to_first_token_seconds", Kind.HISTOGRAM, _TASK,
+            "Time from a request's arrival to the first token of its streamed answer.", _LATENCY_BUCKETS),
     _server("inference_batch_seconds", Kind.HISTOGRAM, _TASK, "Time that a batch held the device.", _LATENCY_BUCKETS),
     _server("inference_batch_size", Kind.HISTOGRAM, _TASK, "Requests in a batch.", _BATCH_BUCKETS),
     _server("inference_tokens_total", Kind.COUNTER, (*_TASK, "kind"), "Tokens read, written, and spent on padding."),

@@ -17,6 +17,8 @@ from perjoule import __version__
 from perjoule.errors import UnavailableError
 from perjoule_server import openapi
 from perjoule_server.accounting import Accounting
+from perjoule_server.adapters.huggingface import dialect_of
+from perjoule_server.adapters.routes import add_openai
 from perjoule_server.engine import Engine, Model, State
 from perjoule_server.exchange import Exchange
 from perjoule_server.metrics import ServerMetrics
@@ -41,6 +43,7 @@ def make_app(engine: Engine, exchange: Exchange, metrics: ServerMetrics, created
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(Exception, _failure)
     _add_inference(app, engine, exchange)
+    add_openai(app, exchange)
     _add_energy(app, engine.accounting)
     _add_listings(app, engine, created)
     _add_health(app, engine)
@@ -72,7 +75,7 @@ def _add_inference(app: FastAPI, engine: Engine, exchange: Exchange) -> None:
         openapi_extra=openapi.inference_request(tasks),
     )
     async def infer(request: Request, task: str) -> Response:
-        return await exchange.answer(request, task)
+        return await exchange.answer(request, dialect_of(task))
 
 
 def _add_energy(app: FastAPI, accounting: Accounting) -> None:

@@ -141,6 +141,7 @@ class ModelMetrics:
         self._queue_seconds = histogram("inference_queue_seconds", Histogram).labels(*names)
         self._batch_seconds = histogram("inference_batch_seconds", Histogram).labels(*names)
         self._batch_size = histogram("inference_batch_size", Histogram).labels(*names)
+        self._first_token = histogram("inference_time_to_first_token_seconds", Histogram).labels(*names)
         self._depth = metrics.family("inference_queue_depth", Gauge).labels(*names)
         self._in_flight = metrics.family("inference_in_flight", Gauge).labels(*names)
         self._on_device = _OnDevice(metrics, names, device)
@@ -172,6 +173,10 @@ class ModelMetrics:
         self._request_seconds.observe(seconds)
         self._tokens["output"].inc(output_tokens)
         self._work.inc(work_units)
+
+    def first_token(self, seconds: float) -> None:
+        """Count the first token of a streamed answer, ``seconds`` after its request came."""
+        self._first_token.observe(seconds)
 
     def failed(self, outcome: str) -> None:
         """Count a request that ended otherwise."""

@@ -31,12 +31,14 @@ class Envelope:
         parameters: the JSON object, possibly empty.
         model: the model id that was named, None for the task's default.
         raw: the raw media body, None with JSON.
+        stream: whether the answer is wanted as it is written.
     """
 
     inputs: Any
     parameters: Mapping[str, Any]
     model: str | None = None
     raw: bytes | None = None
+    stream: bool = False
 
 
 def parse_json(body: bytes) -> Any:
@@ -92,7 +94,7 @@ def read(task: str, content_type: str, body: bytes) -> Envelope:
         raise InvalidInputError("the body is empty")
     media_task = WORKLOADS[task].input is not Modality.TEXT
     if not _is_raw(content_type.partition(";")[0].strip().lower(), body, media_task=media_task):
-        return _envelope(parse_json(body))
+        return _envelope(task, parse_json(body))
     if not media_task:
         raise InvalidInputError(f'{task} takes JSON: {{"inputs": …, "parameters": {{…}}}}')
     return Envelope(None, {}, raw=body)
@@ -109,7 +111,7 @@ def _is_raw(media_type: str, body: bytes, *, media_task: bool) -> bool:
     raise InvalidInputError(f"content type {media_type[:64]!r} is neither JSON nor an image nor audio")
 
 
-def _envelope(value: Any) -> Envelope:
+def _envelope(task: str, value: Any) -> Envelope:
     if not isinstance(value, dict):
         raise InvalidInputError('the body must be an object: {"inputs": …, "parameters": {…}}')
     rest = dict(value)
@@ -120,10 +122,11 @@ def _envelope(value: Any) -> Envelope:
         raise InvalidInputError("model must be a string")
     if not (parameters is None or isinstance(parameters, dict)):
         raise InvalidInputError("parameters must be an object")
-    if rest.pop("stream", None) not in (None, False):
-        raise InvalidInputError("stream: this route answers in one piece")
+    stream = rest.pop("stream", None)
+    if not (stream is None or isinstance(stream, bool)) or (stream and task != "text-generation"):
+        raise InvalidInputError("stream must be false: this task answers in one piece", "stream")
     rest.pop("options", None)  # wishes to Hugging Face's own service (use_cache, wait_for_model)
-    return Envelope(inputs, _merged(parameters or {}, rest), model)
+    return Envelope(inputs, _merged(parameters or {}, rest), model, stream=stream is True)
 
 
 def _merged(parameters: dict[str, Any], rest: dict[str, Any]) -> dict[str, Any]:
