@@ -55,7 +55,7 @@ def scrape_interval(text: str) -> float:
     Raises:
         MeasurementError: it is none.
     """
-    parts = re.findall(r"(\d+)(ms|[smhdwy])", text)
+    parts = re.findall(r"(\d{1,12})(ms|[smhdwy])", text)
     seconds = sum(int(number) * _UNITS[unit] for number, unit in parts)
     if not seconds or "".join(map("".join, parts)) != text:
         raise MeasurementError(f"Prometheus gives {text[:32]!r} as a scrape interval")
@@ -80,10 +80,14 @@ def match(targets: Sequence[Mapping[str, Any]], url: str, job: str) -> ScrapeTar
     return None
 
 
-def _address(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    return "localhost" if host in _LOOPBACK else host, parts.port or (443 if parts.scheme == "https" else 80)
+def _address(url: str) -> tuple[str, int] | None:
+    """Return host and port of a URL; None where it is none."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # a port that is no number, half an IPv6 address
+        return None
+    return "localhost" if host in _LOOPBACK else host, port or (443 if parts.scheme == "https" else 80)
 
 
 def _same_host_and_port(target: Mapping[str, Any], url: str) -> bool:
@@ -91,7 +95,8 @@ def _same_host_and_port(target: Mapping[str, Any], url: str) -> bool:
 
 
 def _same_port(target: Mapping[str, Any], url: str) -> bool:
-    return _address(str(target.get("scrapeUrl", "")))[1] == _address(url)[1]
+    own, wanted = _address(str(target.get("scrapeUrl", ""))), _address(url)
+    return own is not None and wanted is not None and own[1] == wanted[1]
 
 
 def instant(at: float) -> str:

@@ -50,7 +50,15 @@ def test_scrape_intervals(text: str, seconds: float) -> None:
     assert scrape_interval(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "0s", "fast", "1x", "1m 30s"])
+@pytest.mark.parametrize("url", ["http://[::1", "http://a:port/metrics", "http://a:99999/metrics", "", "\x00"])
+def test_a_scrape_url_that_is_none_is_no_target(url: str) -> None:
+    """One target of a Prometheus that cannot be read is passed over, and the others are found all the same."""
+    targets = [target(url), target("http://127.0.0.1:1/metrics")]
+    assert getattr(match(targets, "http://localhost:1/metrics", "wanted"), "instance", None) == targets[1]["scrapeUrl"]
+    assert match([target(url)], "http://localhost:1/metrics", "wanted") is None
+
+
+@pytest.mark.parametrize("text", ["", "0s", "fast", "1x", "1m 30s", "None", f"{'9' * 5000}s"])
 def test_what_is_no_scrape_interval(text: str) -> None:
     """A bound cannot be made of it: refused, not guessed."""
     with pytest.raises(MeasurementError, match="as a scrape interval"):

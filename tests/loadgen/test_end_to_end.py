@@ -14,9 +14,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from perjoule_loadgen.__main__ import main
 from perjoule_loadgen.transport import why
 from tests.loadgen.conftest import SHORT, Bench
-from tests.loadgen.stubs import BUSY_WATTS, IDLE_WATTS, Answer, status, truncated
+from tests.loadgen.stubs import BUSY_WATTS, IDLE_WATTS, Answer, Power, Server, Site, server_app, status, truncated
 
 KEYS = [
     "schema", "verdict", "reasons", "task", "model", "weights", "target", "load", "window", "requests",
@@ -239,6 +240,23 @@ def test_an_answer_without_end_is_not_kept(bench: Bench) -> None:
     bench.server.odd = lambda number: endless if number == 3 else None
     _, run = bench.run("--timeout", "10s", *IN_WINDOW)
     assert run["requests"]["failed"]["truncated"] == 1
+
+
+def test_an_exporter_without_end_is_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Metrics that never end are cut off at a size that no exporter has, and said to be that."""
+
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        return await endless(0, request)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    power = Power()
+    target, energy = Site(server_app(Server(power))), Site(app)
+    urls = ["--target", target.url, "--energy", energy.url, "--output", str(tmp_path / "out")]
+    assert main([*urls, "--task", "summarization"], SHORT) == 2
+    target.close()
+    energy.close()
+    assert "the answer has more than 16 MiB" in capsys.readouterr().err
 
 
 def test_a_failure_cannot_steer_the_terminal(bench: Bench) -> None:

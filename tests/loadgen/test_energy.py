@@ -1,8 +1,11 @@
 """What is read from an exporter's answer, and the history that is made of it."""
 
+from random import Random
+
 import pytest
 
 from perjoule.errors import MeasurementError
+from perjoule_loadgen.books import books
 from perjoule_loadgen.clock import offset
 from perjoule_loadgen.energy import Device, Pair, Reading, exposition
 from perjoule_loadgen.meter import Track, idle_between
@@ -50,6 +53,24 @@ def test_garbage_in_a_line_of_interest_is_an_error() -> None:
     """A broken sample is not skipped in silence."""
     with pytest.raises(MeasurementError, match="not a Prometheus exposition"):
         exposition('gpu_energy_joules_total{gpu="0 nonsense', "u")
+
+
+def test_whatever_is_wrong_with_a_sample_is_one_kind_of_error() -> None:
+    """Thousands of scrapes with broken lines: each is read, or refused as no exposition; nothing else happens."""
+    random, refused = Random(5), 0  # noqa: S311 (broken text, not secrets)
+    for _ in range(3000):
+        lines = TEXT.splitlines()
+        broken = list(lines[line := random.randrange(len(lines))])
+        for _ in range(random.randint(1, 4)):
+            broken.insert(random.randrange(len(broken) + 1), random.choice('{}",=\\ \t#eE+-_.09anNiI\x00\u2028é'))
+            del broken[random.randrange(len(broken))]
+        lines[line] = "".join(broken)
+        try:
+            exposition("\n".join(lines), "u")
+            books("\n".join(lines), 0.0)
+        except MeasurementError:
+            refused += 1
+    assert 100 < refused < 2900
 
 
 DEVICE = Device("GPU-a", "gpu", None, "counter", "u")
