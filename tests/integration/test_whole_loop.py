@@ -48,10 +48,12 @@ def test_simulated_gpu_agrees_with_its_truth_and_with_promql(start_stack: StartS
     assert run["verdict"] == "valid"
 
     start, end = run["window"]["start"], run["window"]["end"]
-    ticks = [json.loads(line) for line in truth.read_text().splitlines()]
+    lines = [json.loads(line) for line in truth.read_text().splitlines()]
+    ticks = [line for line in lines if "joules" in line]  # the others are of spans
     inside = [t["joules"] for t in ticks if t["start_seconds"] > start - 0.05 and t["end_seconds"] < end + 0.05]
     assert end - start > 30
     gross = run["joules_per_inference"]["gross"]["value"]
+    assert run["joules_per_inference"]["attributed"]["value"] < gross
     assert gross * run["requests"]["ok"] == pytest.approx(sum(inside), rel=0.01)
 
     energy = 'gpu_energy_joules_total{uuid="GPU-simulated-0"}'
@@ -65,6 +67,7 @@ def test_cpu_estimate_agrees_with_promql(start_stack: StartStack, tmp_path: Path
     assert ended.returncode == 0, ended.stdout + ended.stderr
     run = run_json(tmp_path / "out")
     assert [device["method"] for device in run["devices"]] == ["estimated"]
+    assert run["attribution"]["requests"] == run["requests"]["ok"]
     energy = 'cpu_energy_joules_total{package="0",zone="package"}'
     assert_agreement(
         run, stack.value(promql_joules_per_inference(energy, run["window"]["start"], run["window"]["end"]))
