@@ -8,14 +8,12 @@ read meanwhile, or by what the new counter itself already shows; where neither w
 It does not know whether a counter that behaves tells the truth: the integral of power stands beside it for that.
 """
 
-from collections import deque
 from collections.abc import Callable
-from itertools import pairwise
-from statistics import median
 from typing import Any, NamedTuple
 
 from perjoule_exporter.clock import Moment
 from perjoule_exporter.meters import MICRO
+from perjoule_exporter.ticks import Ticks
 
 MAX_AGE_SECONDS = 1.0
 """A reading older than this is not published, and no interval longer than this is integrated."""
@@ -23,7 +21,6 @@ MAX_AGE_SECONDS = 1.0
 LATE_SECONDS = 0.5
 """How much earlier than the reading before the energy of one reading may have been used: a late tick, a slow call."""
 
-_TICKS_REMEMBERED = 32
 _MOST_SAVED = 2**80  # microjoules: a board of 5 kW needs seven million years
 
 
@@ -69,7 +66,7 @@ class Energy:
         self._raw: int | None = None
         self._read_at = 0.0
         self._since = 0.0  # monotonic seconds at which the counter last moved
-        self._ticks: deque[float] = deque(maxlen=_TICKS_REMEMBERED)
+        self._ticks = Ticks()
 
     def advance(self, raw: int, moved_at: float | None, now: Moment, interval: Interval) -> Used | None:
         """Fold in a reading of ``raw`` microjoules, which moved last at ``moved_at`` if the source says so.
@@ -86,6 +83,8 @@ class Energy:
             delta = self._used(raw, self._raw, gap, interval)
             self._moved(moved_at, now, gap)
             used = self._interval(delta, now, counted=self.resets == resets)
+        else:
+            self._ticks.stood(gap)
         delta = 0 if used is None else used.microjoules
         self.total = (self.total or 0) + delta
         if interval.grams_per_joule is not None:
@@ -94,14 +93,12 @@ class Energy:
         return used
 
     def update_interval(self) -> float | None:
-        """Return the usual seconds between two moves of the counter, once three were seen."""
-        intervals = [later - earlier for earlier, later in pairwise(self._ticks)]
-        return median(intervals) if len(intervals) > 1 else None
+        """Return the usual seconds between two moves of the counter, once it was read faster than it moves."""
+        return self._ticks.interval
 
     def next_move(self) -> float | None:
-        """Return the monotonic time at which the counter should move next, once its tick is known."""
-        tick = self.update_interval()
-        return None if tick is None else self._ticks[-1] + tick
+        """Return the monotonic time at which the counter should move next, or by when; None until three moves were seen."""
+        return self._ticks.next_move()
 
     def rebase(self, range_microjoules: int | None) -> None:
         """Go on from the next reading without a difference: the source counts from another origin."""
@@ -166,7 +163,7 @@ class Energy:
             self.moved_at = now.wall if moved_at is None else moved_at
             return
         self.moved_at = now.wall - gap / 2 if moved_at is None else moved_at
-        self._ticks.append(now.monotonic - (now.wall - self.moved_at))
+        self._ticks.moved(now.monotonic - (now.wall - self.moved_at), gap)
 
 
 def saved_amount(value: Any) -> float:
