@@ -35,10 +35,7 @@ def read_images(value: Any) -> Asked:
     if parameters.choice("response_format", "b64_json", ("b64_json", "url")) == "url":
         raise InvalidInputError("response_format url is not supported: nothing is stored; use b64_json",
                                 "response_format")  # fmt: skip
-    try:
-        prompt = text_of(value.get("prompt"), "prompt")
-    except InvalidInputError as error:
-        raise InvalidInputError(str(error), "prompt") from None
+    prompt = text_of(value.get("prompt"), "prompt")
     given = {**_size(parameters), **{name: value[name] for name in _OURS if value.get(name) is not None}}
     choices = fields.seeds(value, parameters.integer("n", 1, 1, _MOST_IMAGES))
     envelopes = tuple(Envelope(prompt, {**given, **seed}) for seed in choices)

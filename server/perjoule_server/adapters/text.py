@@ -54,10 +54,7 @@ def _prompts(value: Any) -> list[str]:
         raise InvalidInputError("prompt must be text: token ids are not taken", "prompt")
     if not 1 <= len(given) <= fields.MOST_CHOICES:
         raise InvalidInputError(f"prompt may hold 1 to {fields.MOST_CHOICES} texts, not {len(given)}", "prompt")
-    try:
-        return [text_of(one, "prompt") for one in given]
-    except InvalidInputError as error:
-        raise InvalidInputError(str(error), "prompt") from None
+    return [text_of(one, "prompt") for one in given]
 
 
 def read_chat(value: Any) -> Asked:
@@ -98,10 +95,7 @@ def _content(where: str, value: Any) -> str:
         raise InvalidInputError(f'{where} must be text, or a list of {{"type": "text", "text": …}}', "messages")
     if any(one["type"] != "text" for one in texts):
         raise InvalidInputError(f"{where} may hold parts of type text only", "messages")
-    try:
-        return "".join(text_of(one["text"], where) for one in texts)
-    except InvalidInputError as error:
-        raise InvalidInputError(str(error), "messages") from None
+    return "".join(text_of(one["text"], where) for one in texts)
 
 
 def _asked(

@@ -41,10 +41,7 @@ def _texts(value: Any) -> list[str]:
         raise InvalidInputError("input must be text: token ids are not taken", "input")
     if not 1 <= len(given) <= MOST_TEXTS:
         raise InvalidInputError(f"input may hold 1 to {MOST_TEXTS} texts, not {len(given)}", "input")
-    try:
-        return [text_of(one, "input") for one in given]
-    except InvalidInputError as error:
-        raise InvalidInputError(str(error), "input") from None
+    return [text_of(one, "input") for one in given]
 
 
 def _answer(encoding: str, parts: Sequence[Part], stamp: Stamp) -> tuple[bytes, str]:

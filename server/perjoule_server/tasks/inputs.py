@@ -5,6 +5,7 @@ A null is the same as leaving the parameter out, as Hugging Face's clients send 
 """
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -34,21 +35,26 @@ def text_of(value: Any, name: str = "inputs") -> str:
         InvalidInputError: no string, blank, or holding NUL or half of a surrogate pair.
     """
     if isinstance(value, list):
-        raise InvalidInputError(f"{name} is a list: {ONE_INPUT}")
+        raise InvalidInputError(f"{name} is a list: {ONE_INPUT}", _member(name))
     if not isinstance(value, str):
-        raise InvalidInputError(f"{name} must be a string, not {json_name(value)}")
+        raise InvalidInputError(f"{name} must be a string, not {json_name(value)}", _member(name))
     if not value.strip():
-        raise InvalidInputError(f"{name} is empty")
+        raise InvalidInputError(f"{name} is empty", _member(name))
     return _clean(value, name)
+
+
+def _member(name: str) -> str:
+    """Return the member of the body, or of its parameters, that ``name`` is or is in."""
+    return re.split(r"[.\[]", name.removeprefix("parameters."))[0]
 
 
 def _clean(value: str, name: str) -> str:
     if "\0" in value:
-        raise InvalidInputError(f"{name} holds a NUL character")
+        raise InvalidInputError(f"{name} holds a NUL character", _member(name))
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InvalidInputError(f"{name} holds half of a surrogate pair") from None
+        raise InvalidInputError(f"{name} holds half of a surrogate pair", _member(name)) from None
     return value
 
 
