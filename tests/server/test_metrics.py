@@ -4,11 +4,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from perjoule.metrics import CATALOGUE, REQUEST_OUTCOMES, TOKEN_KINDS, Kind
-from perjoule_server.metrics import rows
-from tests.server.fakes import Running
+from perjoule_server.metrics import ModelMetrics, ServerMetrics, rows
+from tests.server.fakes import Running, spec
 
 NAMES = {"counter": Kind.COUNTER, "gauge": Kind.GAUGE, "histogram": Kind.HISTOGRAM}
 
@@ -42,6 +43,50 @@ def test_label_sets_exist_at_zero(server: Running) -> None:
     assert server.metric("perjoule_build_info", program="inference-server") == 1
     assert server.metric("process_start_time_seconds") > 1.6e9
     assert b"_created" not in server.get("/metrics").body
+
+
+class _Named:
+    """A device whose name changes."""
+
+    def __init__(self) -> None:
+        self.name = "cpu-0"
+
+    def __call__(self) -> str:
+        return self.name
+
+
+def _samples(metrics: ServerMetrics, name: str) -> dict[str, float]:
+    """Return the samples of a name, by their device."""
+    metrics.refresh()
+    return {s.labels["device"]: s.value for f in metrics.registry.collect() for s in f.samples if s.name == name}
+
+
+def test_a_model_follows_its_device_to_another_name() -> None:
+    """One info series at any time; a counter that has counted stays, one that has not goes."""
+    metrics, device = ServerMetrics(CollectorRegistry()), _Named()
+    model = ModelMetrics(metrics, spec("fill-mask"), device)
+    busy = "inference_device_busy_seconds_total"
+    assert _samples(metrics, busy) == {"cpu-0": 0}
+    model.loaded("float32", "local", "tiny")
+    device.name = "GPU-simulated-0"
+    assert _samples(metrics, busy) == {"GPU-simulated-0": 0}
+    assert _samples(metrics, "inference_model_info") == {"GPU-simulated-0": 1}
+    model.batch(0.5, [0.0], 1, 0)
+    device.name = "GPU-2"
+    model.batch(0.25, [0.0], 1, 0)
+    assert _samples(metrics, busy) == {"GPU-simulated-0": 0.5, "GPU-2": 0.25}
+    assert _samples(metrics, "inference_model_info") == {"GPU-2": 1}
+
+
+def test_dropped_spans_only_count_upwards() -> None:
+    """A client that counts from 0 again, as after a fork, takes nothing away."""
+    metrics, dropped = ServerMetrics(CollectorRegistry()), iter([0, 3, 3, 1, 2])
+    metrics.count_dropped(lambda: next(dropped))
+    shown = []
+    for _ in range(5):
+        metrics.refresh()
+        shown.append(metrics.registry.get_sample_value("inference_spans_dropped_total"))
+    assert shown == [0, 3, 3, 3, 4]
 
 
 def test_an_odd_accept_header_costs_no_scrape(server: Running) -> None:

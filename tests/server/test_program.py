@@ -66,9 +66,11 @@ def test_flags_reach_the_config() -> None:
     """Each flag sets its field; tasks are taken once each, in the order given."""
     flags = (
         "--tasks fill-mask,summarization,fill-mask --port 0 --device cuda:1 --energy-device GPU-simulated-0 --queue 3"
+        " --span.socket /tmp/s.sock --energy-history 7"
     )
     assert from_arguments(flags.split()) == ServerConfig(
         tasks=("fill-mask", "summarization"), port=0, device="cuda:1", energy_device="GPU-simulated-0", queue=3,
+        span_socket="/tmp/s.sock", energy_history=7,  # noqa: S108 (is never opened)
         workers=from_arguments([]).workers,
     )  # fmt: skip
 
@@ -78,6 +80,7 @@ def test_flags_reach_the_config() -> None:
     [
         "--port 70000", "--port x", "--device gpu", "--device cuda:", "--queue 0", "--timeout nan", "--timeout -1",
         "--tasks ,", "--energy-device=", "--torch-threads 0", "--unheard-of", "--log.level loud", "extra",
+        "--span.socket=", "--energy-history -1",
     ],
 )  # fmt: skip
 def test_what_cannot_be_honoured_is_a_usage_error(flags: str, capsys: pytest.CaptureFixture[str]) -> None:
