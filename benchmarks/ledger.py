@@ -18,7 +18,7 @@ from pathlib import Path
 if __package__ in {None, ""}:  # called by its file name: its neighbours are found from the repository's root
     sys.path[:0] = [str(Path(__file__).resolve().parent.parent / folder) for folder in (".", "exporter")]
 
-from benchmarks.ledger_checks import Run, checks, worst
+from benchmarks.ledger_checks import MOST_TASK, Run, checks, unmarked, worst
 from benchmarks.ledger_cost import BATCHES_AN_INTERVAL, REPEATS, REQUESTS, batch_seconds
 from benchmarks.ledger_simulator import DRIFT_WATTS, IDLE_WATTS, SEEN, Case, Device
 from benchmarks.ledger_ways import by_average_power, by_ledger, by_window, by_window_or_power
@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _table("Stamps mark the ticks", [row for row in rows if row.case.stamps and not row.case.twins]),
         _table("Ticks are found by reading", [row for row in rows if not row.case.stamps]),
         _table("Two tasks always at the same time", [row for row in rows if row.case.twins]),
+        _unmarked_table(rows),
         checks_table(found),
     ]
     cost_line = (
@@ -127,6 +128,24 @@ def _table(title: str, rows: Sequence[Row]) -> Table:
     return Table(title, headings, [_cells(row) for row in rows], _NOTES)
 
 
+def _unmarked_table(rows: Sequence[Row]) -> Table:
+    """Return every combination of which a figure is far off and has no mark, the worst first."""
+    found: list[tuple[float, tuple[str, ...]]] = []
+    for row in rows:
+        for task in row.case.tasks:
+            errors = [error for of_task, error in unmarked(row.runs) if of_task == task]
+            wrong = [error for error in errors if abs(error) > MOST_TASK]
+            if wrong:
+                cells = (*_combination(row.case), task, _percent(worst(wrong)), f"{len(wrong)} of {len(errors)}")
+                found.append((-abs(worst(wrong)), cells))
+    figures = sum(len(unmarked(row.runs)) for row in rows)
+    note = f"Of {figures} figures without a mark. No target: the mark is of the watts' standard error, and no bound."
+    headings = ("tick", "sensor", "streams", "idle", "load", "ticks by", "task", "error, %", "runs")
+    return Table(
+        f"Off by over {MOST_TASK:.0%} without a mark", headings, [cells for _, cells in sorted(found)], (note,)
+    )
+
+
 _NOTES = (
     "Errors in per cent of the truth, the worst of the seeds, task by task; * is the ledger's low-confidence mark.",
     (
@@ -143,14 +162,21 @@ def _cells(row: Row) -> tuple[str, ...]:
         for task in case.tasks
     ]
     return (
+        *_combination(case)[:-1],
+        _percent(worst(run.total for run in row.runs)),
+        " / ".join(ours),
+        *(" / ".join(_percent(errors[task]) for task in case.tasks) for errors in row.others),
+    )
+
+
+def _combination(case: Case) -> tuple[str, ...]:
+    return (
         f"{case.tick_seconds * 1000:g} ms",
         "full-time" if case.full else "part-time",
         str(case.streams),
         "drifting" if case.drift else "steady",
         f"{case.load:.0%}",
-        _percent(worst(run.total for run in row.runs)),
-        " / ".join(ours),
-        *(" / ".join(_percent(errors[task]) for task in case.tasks) for errors in row.others),
+        "stamps" if case.stamps else "reading",
     )
 
 

@@ -97,7 +97,7 @@ class Energy:
         return self._ticks.interval
 
     def next_move(self) -> float | None:
-        """Return when the counter should move next, or by when, in monotonic seconds; None until three moves were seen."""
+        """Return the monotonic time by which the counter should move next; None until three moves were seen."""
         return self._ticks.next_move()
 
     def rebase(self, range_microjoules: int | None) -> None:

@@ -190,10 +190,10 @@ def _load(path: Path, number: int, done: threading.Event) -> None:
     with Spans(f"load/{number}", socket=path, owners=[("summarization", f"model-{number}")]) as spans:
         batch = 0
         while not done.is_set():
-            device = f"GPU-simulated-{chance.randrange(4)}"
+            devices = [f"GPU-simulated-{board}" for board in chance.sample(range(4), chance.choice([1, 1, 2]))]
             outcome = chance.choice(["ok", "ok", "more", "error"])
             requests = [(f"r{batch // 2}-{place}", chance.random() * 100, outcome) for place in range(16)]
-            with spans.span("summarization", f"model-{number}", "decode", device=device, requests=requests):
+            with spans.span("summarization", f"model-{number}", "decode", device=devices, requests=requests):
                 done.wait(chance.random() * 0.02)
             batch += 1
 
@@ -307,8 +307,29 @@ def test_a_client_is_told_what_its_requests_were_charged(start_exporter: StartEx
         assert charged(exporter.scrape(), "bart") == pytest.approx(settled.joules, abs=MICROJOULE)
 
 
+def test_a_request_on_two_boards_is_one(start_exporter: StartExporter, driver: FakeDriver) -> None:
+    """Each board is charged with what it gave, and there is one observation, of the sum that its client is told."""
+    driver.set(gpus=2)
+    exporter = start_exporter("--meter", "nvml", "--ledger.idle-watts", "0", environment=driver.environment).ready()
+    boards = ["GPU-fake-0", "GPU-fake-1"]
+    watch = Watch()
+    with Spans("test", device=boards, socket=exporter.socket, owners=[WORK[:2]]) as spans:
+        wait_until(lambda: spans.stats.connected, "the client is connected")
+        given = []
+        for number in range(5):
+            with spans.span(*WORK) as span:
+                time.sleep(0.1)
+                span.close([(f"a{number}", 3), (f"b{number}", 1)], reply=True)
+            given.append(span.wait(5.0).joules or 0.0)
+        scrape = watch.until(exporter, lambda s: s.number(f"{REQUESTS}_count") >= 10, "all are settled")
+    assert scrape.number(f"{REQUESTS}_count") == 10
+    assert scrape.number(f"{REQUESTS}_sum") == pytest.approx(sum(given), abs=20 * MICROJOULE)
+    assert all(scrape.number(ENERGY, outcome="ok", device=board) > 10 for board in boards)
+    assert scrape.number("inference_unmeasured_requests_total") == 0
+
+
 def test_a_cpu_package_is_charged_for(start_exporter: StartExporter) -> None:
-    """By its estimate, with idle watts that were told, since CPUs do not say when they are idle."""
+    """By its estimate, with idle watts that were told instead of its own."""
     exporter = start_exporter("--meter", "estimate", "--ledger.idle-watts", "cpu-0=1").ready()
     watch = Watch()
     with Spans("test", socket=exporter.socket, owners=[WORK[:2]]) as spans:

@@ -7,10 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from perjoule_exporter.ledger import Kind, Owner, Share
+from perjoule.spans.session import Awaited
+from perjoule.spans.talk import Talk
+from perjoule_exporter.ledger import Kind, Owner, Settled, Share
+from perjoule_exporter.ledger.accounts import Row
+from perjoule_exporter.ledger.span import Span
 from perjoule_exporter.spans import Announced, Charged, Closed, KnownWatts, Opened
 from perjoule_exporter.spans.conversation import MAX_FAULTS, MAX_OPEN, Conversation, Heard
-from perjoule_exporter.spans.lines import changes, error_line, greeting_line, table, watts_line
+from perjoule_exporter.spans.lines import changes, error_line, greeting_line, settled_line, table, watts_line
 
 NOW = 1000.0
 HELLO = {"hello": 1, "client": "server/1", "owners": [["summarization", "bart"]]}
@@ -318,3 +322,23 @@ def test_answers_are_those_of_the_documentation() -> None:
     }
     assert changes(after, table([KnownWatts("GPU-1", KIND, 251.3)])) == {}
     assert json.loads(error_line("a\ud800", 17))["span"] == 17
+
+
+@pytest.mark.parametrize(("measured", "joules"), [(0.5, (4.0, 3.0, 1.0)), (0.4, (None, None, None))])
+def test_a_settlement_of_what_was_not_measured_has_no_joules(measured: float, joules: tuple[float | None, ...]) -> None:
+    """Its client is told that, once for each request; on several devices one such makes the sum unknown."""
+    row = Row()
+    shares = (Share("a", 3.0, "ok"), Share("b", 1.0, "error"))
+    span = Span(1, 17, KIND, row, 1.0, 1.0, 1.5, 0.5, measured, shares, microjoules=4_000_000)
+    other = Span(1, 18, KIND, row, 1.0, 1.0, 1.5, 0.5, 0.5, shares, microjoules=4_000_000)
+    lines = b"".join(settled_line(Settled(each, (3_000_000, 1_000_000))) for each in (span, other))
+    (first, second), _ = Talk().received(lines)
+    assert (first.joules, *first.requests.values()) == joules
+    awaited = Awaited([17, 18])
+    awaited.settle(first)
+    assert not awaited.future.done()
+    awaited.settle(second)
+    doubled = tuple(None if each is None else 2 * each for each in joules)
+    final = awaited.future.result()
+    assert final is not None
+    assert (final.joules, *final.requests.values()) == doubled
