@@ -20,7 +20,8 @@ from perjoule.metrics import (
     Program,
 )
 from perjoule.workloads import WORKLOADS, WorkUnit
-from perjoule_grafana.queries import DEVICE_INFO, POWER, WINDOWS, Window
+from perjoule_grafana.queries import AGREEMENT, DEVICE_INFO, POWER, RESIDUAL, WINDOWS, Window
+from perjoule_grafana.rules import window_rules
 
 TARGET = Path(__file__).with_name("metrics.md")
 
@@ -36,7 +37,9 @@ never 0, never the last one. Which machine a series is from is left to the scrap
 RECORDED = """\
 Recorded by `prometheus/rules/energy.yml`. `device` is a GPU's uuid as NVML spells it, or `cpu-` and the package. Series
 by task are absent, not 0, where nothing ran or where the energy of one of the task's devices is not known. Add nodes up
-as `sum(energy) / sum(requests_charged)`: an average of ratios is not energy per inference.
+as `sum(energy) / sum(requests_charged)`: an average of ratios is not energy per inference. Beside those below there are
+`node:`, `cluster:` and `cluster_task_model:` of the fully loaded sums and their ratios. How they are made:
+[rules.md](rules.md).
 """
 
 
@@ -91,9 +94,21 @@ def _rules() -> str:
     """Describe recorded series by the docstrings of the properties that name them."""
     rows = [(f"`{POWER}`", "Watts of each device from its energy counter, by node and device.")]
     rows.append((f"`{DEVICE_INFO}`", "How each device's energy comes about (`method`), and a GPU's `name`; always 1."))
+    rows.append(
+        (f"`{RESIDUAL}`", "What the ledger's parts leave of its counter, in joules: 0, or the exporter has a fault.")
+    )
     for window in WINDOWS:
+        recorded = {rule.record for rule in window_rules(window)}
+        if window.range in AGREEMENT:
+            rows.append(
+                (f"`{AGREEMENT[window.range]}`", "Increase of the energy counter over that of the integral of power.")
+            )
         named = {name: inspect.getdoc(member) or "" for name, member in vars(Window).items() if _is_name(member)}
-        rows += [(f"`{getattr(window, name)}`", " ".join(text.split())) for name, text in named.items()]
+        rows += [
+            (f"`{getattr(window, name)}`", " ".join(text.split()))
+            for name, text in named.items()
+            if getattr(window, name) in recorded
+        ]
     return _table(("series", "meaning"), rows)
 
 

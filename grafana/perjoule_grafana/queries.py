@@ -1,25 +1,18 @@
-"""Recorded series of energy and emissions per inference: their names, and the PromQL that makes them.
+"""Recorded series of energy and emissions per inference: their names, and the windows that they are taken over.
 
-Until a ledger charges each inference, a task's energy is its device's energy times the task's share of the time in
-which batches held that device. So the device's idle energy inside the window is shared by use, and two tasks that draw
-different power on one device at the same time are not told apart. Names stay when the ledger's counters take over.
-
-Conventions, each with the failure that it avoids:
-
-- sums first, then one ratio of two increases: an average of ratios weighs a quiet task like a busy one;
-- ``max`` by device before any sum: some exporters repeat a board's energy for each MIG slice;
-- ``and`` the counter itself: when an exporter is down its last windows are cut short, and would read as cheap;
-- a task of which one device is not measured has no energy at all, rather than a part of it;
-- nor has one whose device was measured for a part of the window only: an exporter that came later, or was away, would
-  make every request of its absence free;
-- joined ``on (node, device)``: device names such as ``cpu-0`` exist on every machine.
+Knows names only; ``recording`` and ``sharing`` hold the PromQL that makes them. A name is ``level:metric:operation``,
+and a level is the labels of its series beyond ``cluster`` and ``node``, which every level below ``node:`` carries as
+far as the scrape sets them.
 """
 
 from dataclasses import dataclass
 
-GPU_DEVICE = '"device", "$1", "uuid", "(.+)"'
-CPU_DEVICE = '"device", "cpu-$1", "package", "(.+)"'
-CPU_ZONE = '{zone="package"}'
+PLACE = "cluster, node"
+"""Labels of a machine. The scrape sets them; without either, everything is of one machine."""
+
+DEVICE = f"{PLACE}, device"
+TASK = f"{PLACE}, task, model"
+TASK_DEVICE = f"{PLACE}, device, task, model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +25,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A range over which increases are taken (a PromQL duration), and how often that is evaluated."""
+    """A range over which increases are taken (a PromQL duration), and how often that is evaluated.
+
+    ``hours`` of a long window: it adds up that many values of the one-hour series instead of reading raw counters.
+    """
 
     range: str
     every: str
+    hours: int = 0
 
     @property
     def device_energy(self) -> str:
@@ -48,8 +45,53 @@ class Window:
         return f"device:emissions_grams:increase{self.range}"
 
     @property
+    def device_embodied(self) -> str:
+        """Grams of CO2e of the device's manufacture that fall into the window; absent if none were stated."""
+        return f"device:embodied_emissions_grams:increase{self.range}"
+
+    @property
+    def device_cost(self) -> str:
+        """What the device's joules cost, without PUE, by ``currency``; absent without a price."""
+        return f"device_currency:electricity_cost:increase{self.range}"
+
+    @property
+    def device_idle(self) -> str:
+        """Joules that the device would have used without work, in time that no span covers (exporter's ledger)."""
+        return f"device:idle_energy_joules:increase{self.range}"
+
+    @property
+    def device_unattributed(self) -> str:
+        """Joules that are nobody's, by ``reason``; absent where there were none."""
+        return f"device_reason:unattributed_energy_joules:increase{self.range}"
+
+    @property
+    def device_idle_ratio(self) -> str:
+        """Idle joules over all joules of the device."""
+        return f"device:idle_energy:ratio{self.range}"
+
+    @property
+    def instance_energy(self) -> str:
+        """Joules of all devices of an exporter, by ``instance``."""
+        return f"instance:energy_joules:increase{self.range}"
+
+    @property
+    def instance_charged(self) -> str:
+        """Joules that the exporter charged to inferences that ended well, by its ``instance``."""
+        return f"instance:inference_active_energy_joules:increase{self.range}"
+
+    @property
+    def instance_settled(self) -> str:
+        """Inferences whose energy the exporter settled, by its ``instance``."""
+        return f"instance:inference_requests_settled:increase{self.range}"
+
+    @property
+    def instance_ratio(self) -> str:
+        """Joules that an inference itself used, by exporter ``instance``."""
+        return f"instance:inference_active_energy_joules_per_inference:ratio{self.range}"
+
+    @property
     def busy(self) -> str:
-        """Seconds in which batches of the task held the device."""
+        """Seconds in which batches of the task held the device; of servers that do not tell, seconds of requests."""
         return f"task_model_device:inference_device_busy_seconds:increase{self.range}"
 
     @property
@@ -63,40 +105,166 @@ class Window:
         return f"device:energy_coverage:ratio{self.range}"
 
     @property
+    def charged(self) -> str:
+        """Joules of the device that the exporter charged to the task, however its requests ended but unmeasured."""
+        return f"task_model_device:inference_charged_energy_joules:increase{self.range}"
+
+    @property
+    def charged_emissions(self) -> str:
+        """Grams of CO2e of the charged joules, at the intensity of their time."""
+        return f"task_model_device:inference_charged_emissions_grams:increase{self.range}"
+
+    @property
+    def by_outcome(self) -> str:
+        """Charged joules of each task by ``outcome``: all but ``ok`` is waste; absent where there were none."""
+        return f"task_model_outcome:inference_charged_energy_joules:increase{self.range}"
+
+    @property
+    def active(self) -> str:
+        """Joules charged to inferences that ended well: theirs alone, the device's idle time not among it."""
+        return f"task_model:inference_active_energy_joules:increase{self.range}"
+
+    @property
+    def active_emissions(self) -> str:
+        """Grams of CO2e of the joules charged to inferences that ended well."""
+        return f"task_model:inference_active_emissions_grams:increase{self.range}"
+
+    @property
+    def settled(self) -> str:
+        """Inferences that ended well and whose energy the exporter settled."""
+        return f"task_model:inference_requests_settled:increase{self.range}"
+
+    @property
+    def requests_ok(self) -> str:
+        """Requests that were answered well, as the server counts them."""
+        return f"task_model:inference_requests_ok:increase{self.range}"
+
+    @property
+    def work_units(self) -> str:
+        """Functional units of work, by ``unit``, as the server counts them."""
+        return f"task_model_unit:inference_work_units:increase{self.range}"
+
+    @property
+    def tokens(self) -> str:
+        """Tokens, by ``kind``, as the server counts them."""
+        return f"task_model_kind:inference_tokens:increase{self.range}"
+
+    @property
+    def timed(self) -> str:
+        """Joules of the device shared out by time, of tasks for which no server tells spans."""
+        return f"task_model_device:inference_timed_energy_joules:increase{self.range}"
+
+    @property
+    def timed_emissions(self) -> str:
+        """Grams of CO2e of the device shared out by time, of tasks for which no server tells spans."""
+        return f"task_model_device:inference_timed_emissions_grams:increase{self.range}"
+
+    @property
+    def timed_requests(self) -> str:
+        """Requests that were answered well, of tasks whose energy is shared out by time."""
+        return f"task_model:inference_requests_timed:increase{self.range}"
+
+    @property
+    def loaded(self) -> str:
+        """Joules of the device that the task is to bear: charged ones and a share of idle by use, or shared by time."""
+        return f"task_model_device:inference_energy_joules:increase{self.range}"
+
+    @property
+    def loaded_emissions(self) -> str:
+        """Grams of CO2e of the joules of the device that the task is to bear."""
+        return f"task_model_device:inference_emissions_grams:increase{self.range}"
+
+    @property
     def energy(self) -> str:
-        """Joules of each task and model."""
+        """Joules of each task and model, fully loaded: what it used, and its share of the devices' idle energy."""
         return f"task_model:inference_energy_joules:increase{self.range}"
 
     @property
     def emissions(self) -> str:
-        """Grams of CO2e of each task and model."""
+        """Grams of CO2e of each task and model, fully loaded."""
         return f"task_model:inference_emissions_grams:increase{self.range}"
 
     @property
-    def requests_ok(self) -> str:
-        """Requests that were answered well."""
-        return f"task_model:inference_requests_ok:increase{self.range}"
+    def embodied(self) -> str:
+        """Grams of CO2e of manufacture of each task and model: the devices', by the share of their joules."""
+        return f"task_model:inference_embodied_emissions_grams:increase{self.range}"
+
+    @property
+    def cost(self) -> str:
+        """What the joules of each task and model cost, fully loaded, by ``currency``."""
+        return f"task_model_currency:inference_electricity_cost:increase{self.range}"
 
     @property
     def requests_charged(self) -> str:
-        """Of those, the requests whose energy is known: what energy is divided by."""
+        """Requests that were answered well and whose energy is known: what energy is divided by."""
         return f"task_model:inference_requests_charged:increase{self.range}"
 
     @property
+    def units_charged(self) -> str:
+        """Functional units of the requests whose energy is known, by ``unit``."""
+        return f"task_model_unit:inference_work_units_charged:increase{self.range}"
+
+    @property
+    def tokens_charged(self) -> str:
+        """Output tokens of the requests whose energy is known."""
+        return f"task_model:inference_output_tokens_charged:increase{self.range}"
+
+    @property
     def joules_per_inference(self) -> str:
-        """Joules per inference, idle energy of the window included."""
+        """Joules per inference, fully loaded: the window's idle energy included, shared by use."""
         return f"task_model:inference_energy_joules_per_inference:ratio{self.range}"
 
     @property
     def grams_per_inference(self) -> str:
-        """Grams of CO2e per inference, idle energy of the window included."""
+        """Grams of CO2e per inference, fully loaded."""
         return f"task_model:inference_emissions_grams_per_inference:ratio{self.range}"
+
+    @property
+    def active_joules_per_inference(self) -> str:
+        """Joules that an inference itself used; absent where no server tells spans."""
+        return f"task_model:inference_active_energy_joules_per_inference:ratio{self.range}"
+
+    @property
+    def active_grams_per_inference(self) -> str:
+        """Grams of CO2e of the joules that an inference itself used."""
+        return f"task_model:inference_active_emissions_grams_per_inference:ratio{self.range}"
+
+    @property
+    def joules_per_unit(self) -> str:
+        """Joules per functional unit (``unit``), fully loaded."""
+        return f"task_model_unit:inference_energy_joules_per_unit:ratio{self.range}"
+
+    @property
+    def active_joules_per_unit(self) -> str:
+        """Joules that a functional unit (``unit``) itself used."""
+        return f"task_model_unit:inference_active_energy_joules_per_unit:ratio{self.range}"
+
+    @property
+    def grams_per_unit(self) -> str:
+        """Grams of CO2e per functional unit (``unit``), fully loaded."""
+        return f"task_model_unit:inference_emissions_grams_per_unit:ratio{self.range}"
+
+    @property
+    def joules_per_token(self) -> str:
+        """Joules per output token, fully loaded: the energy of reading the input is in it."""
+        return f"task_model:inference_energy_joules_per_output_token:ratio{self.range}"
+
+    @property
+    def sci(self) -> str:
+        """SCI (ISO/IEC 21031): grams of operation and manufacture per inference; absent if either is not known."""
+        return f"task_model:inference_sci_grams_per_inference:ratio{self.range}"
+
+    @property
+    def sci_per_unit(self) -> str:
+        """SCI per functional unit (``unit``)."""
+        return f"task_model_unit:inference_sci_grams_per_unit:ratio{self.range}"
 
 
 FIVE_MINUTES = Window("5m", every="15s")
 ONE_HOUR = Window("1h", every="1m")
-WINDOWS = (FIVE_MINUTES, ONE_HOUR)
-"""Five minutes for dashboards and alerts, an hour for reports. A longer range than a load test's phases mixes them."""
+SEVEN_DAYS = Window("7d", every="3m", hours=7 * 24)
+WINDOWS = (FIVE_MINUTES, ONE_HOUR, SEVEN_DAYS)
+"""For dashboards and alerts, for reports, and for what is usual. A range longer than a test's phases mixes them."""
 
 MIN_COVERAGE = 0.9
 """Share of the time of work for which a device's energy must be known: no figure is too low by more than 10 %."""
@@ -110,86 +278,8 @@ POWER = f"device:power_watts:rate{POWER_WINDOW}"
 DEVICE_INFO = "device:energy_info:max"
 """How the energy of each device comes about (label ``method``) and what it is (``name``, GPUs only); always 1."""
 
+RESIDUAL = "device:inference_conservation_joules:residual"
+"""What the ledger's parts leave of its counter, in joules: 0 in every scrape, or the exporter has a fault."""
 
-def by_device(gpu: str, cpu: str) -> str:
-    """Return one series per node and device from an expression over GPUs and one over CPU packages."""
-    return f"""\
-max by (node, device) (
-    label_replace({gpu}, {GPU_DEVICE})
-  or
-    label_replace({cpu}, {CPU_DEVICE})
-)"""
-
-
-def _increase(quantity: str, span: str) -> str:
-    gpu, cpu = f"gpu_{quantity}_total", f"cpu_{quantity}_total{CPU_ZONE}"
-    return by_device(f"increase({gpu}[{span}]) and {gpu}", f"increase({cpu}[{span}]) and {cpu}")
-
-
-def _shared_out(window: Window, quantity: str) -> str:
-    """Return ``quantity`` of devices shared out to tasks, without the tasks of which a device is unknown."""
-    share = window.share
-    known = f"({quantity} and on (node, device) {window.coverage} >= {MIN_COVERAGE})"
-    return f"""\
-  sum by (node, task, model) (
-      {share}
-    * on (node, device) group_left ()
-      {known}
-  )
-unless on (node, task, model)
-  (
-      {share}
-    unless on (node, device)
-      {known}
-  )"""
-
-
-def _power() -> str:
-    """Return watts of devices that were there a minute ago: rate() of a shorter past would read too low."""
-    gpu, cpu = "gpu_energy_joules_total", f"cpu_energy_joules_total{CPU_ZONE}"
-    gpus = f"rate({gpu}[{POWER_WINDOW}]) and {gpu} and {gpu} offset {POWER_WINDOW}"
-    return by_device(gpus, f"rate({cpu}[{POWER_WINDOW}]) and {cpu} and {cpu} offset {POWER_WINDOW}")
-
-
-def _coverage(window: Window) -> str:
-    """Count, at the steps of the group, where the two counters were there; stale series do not count."""
-    steps = f"[{window.range}:{window.every}]"
-    gpu, cpu = "gpu_energy_joules_total", f"cpu_energy_joules_total{CPU_ZONE}"
-    energy = by_device(f"count_over_time({gpu}{steps})", f"count_over_time({cpu}{steps})")
-    work = f"max by (node, device) (count_over_time(inference_device_busy_seconds_total{steps}))"
-    return f"{energy}\n/ on (node, device)\n  {work}"
-
-
-def device_rules() -> tuple[Rule, ...]:
-    """Return the rules that depend on no window: power and identity of every device."""
-    info = f"""\
-topk by (node, device) (1,
-    max by (node, device, name, method) (label_replace(gpu_info, {GPU_DEVICE}))
-  or
-    max by (node, device, method) (label_replace(cpu_info{CPU_ZONE}, {CPU_DEVICE}))
-)"""
-    return Rule(POWER, _power()), Rule(DEVICE_INFO, info)
-
-
-def window_rules(window: Window) -> tuple[Rule, ...]:
-    """Return the rules of one window in the order in which they build upon each other."""
-    span = window.range
-    busy = f"sum by (node, device, task, model) (increase(inference_device_busy_seconds_total[{span}])) > 0"
-    share = f"{window.busy}\n/ on (node, device) group_left ()\n  sum by (node, device) ({window.busy})"
-    emissions = f"""\
-{_increase("emissions_grams", span)}
-and on (node, device) {window.device_energy}"""
-    requests = f'sum by (node, task, model) (increase(inference_requests_total{{outcome="ok"}}[{span}]))'
-    return (
-        Rule(window.device_energy, f"{_increase('energy_joules', span)} > 0"),
-        Rule(window.device_emissions, emissions),
-        Rule(window.busy, busy),
-        Rule(window.share, share),
-        Rule(window.coverage, _coverage(window)),
-        Rule(window.requests_ok, requests),
-        Rule(window.energy, _shared_out(window, window.device_energy)),
-        Rule(window.emissions, _shared_out(window, window.device_emissions)),
-        Rule(window.requests_charged, f"{window.requests_ok} and {window.energy}"),
-        Rule(window.joules_per_inference, f"{window.energy} / ({window.requests_charged} > 0)"),
-        Rule(window.grams_per_inference, f"{window.emissions} / ({window.requests_charged} > 0)"),
-    )
+AGREEMENT = {window: f"device:energy_counter_over_integral:ratio{window}" for window in ("5m", "1h")}
+"""Increase of a GPU's energy counter over that of the integral of its power: near 1."""

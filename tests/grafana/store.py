@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perjoule_grafana.queries import WINDOWS, Rule, device_rules, window_rules
+from perjoule_grafana.queries import WINDOWS, Rule
+from perjoule_grafana.recording import device_rules
+from perjoule_grafana.rules import window_rules
 from tests.grafana.world import END, openmetrics
 
 CONFIG = "scrape_configs: []\n"
@@ -49,11 +51,11 @@ def fill(folder: Path, prometheus: Path, promtool: Path) -> None:
     A rule group records everything at the same instants. promtool's own backfill gives each group and file an offset of
     its own, so the recorded series are read by a range query and written like the fleet's.
     """
-    _write(folder, promtool, openmetrics())
+    write(folder, promtool, openmetrics())
     for rules in levels():
         with running(folder, prometheus) as store:
             recorded = [line for rule in rules for line in _recorded(store, rule)]
-        _write(folder, promtool, [*recorded, "# EOF"])
+        write(folder, promtool, [*recorded, "# EOF"])
 
 
 def levels() -> list[list[Rule]]:
@@ -72,7 +74,8 @@ def _recorded(store: Store, rule: Rule) -> Iterator[str]:
             yield f"{rule.record}{{{pairs}}} {value} {at}"
 
 
-def _write(folder: Path, promtool: Path, lines: Iterable[str]) -> None:
+def write(folder: Path, promtool: Path, lines: Iterable[str]) -> None:
+    """Add lines of OpenMetrics text to the data folder ``folder/data``."""
     text = folder / "series.om"
     text.write_text("\n".join(lines) + "\n")
     _run(promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", text, folder / "data")

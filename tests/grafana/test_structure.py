@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from perjoule.metrics import CATALOGUE, Kind
-from perjoule_grafana.queries import WINDOWS, device_rules, window_rules
+from perjoule_grafana.queries import ONE_HOUR, WINDOWS
+from perjoule_grafana.recording import REQUEST_SECONDS, device_rules
+from perjoule_grafana.rules import window_rules
 from tests.grafana.board import DASHBOARDS, ROOT, Query, load, panels, queries
 
 BOARDS = pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
@@ -20,6 +22,12 @@ QUERIES = pytest.mark.parametrize("query", list(queries()), ids=lambda query: qu
 RULES = [*device_rules(), *(rule for window in WINDOWS for rule in window_rules(window))]
 RECORDED = {rule.record for rule in RULES}
 EXPRESSIONS = [query.target["expr"] for query in queries()] + [rule.expr for rule in RULES]
+HISTOGRAMS = {
+    f"{metric.name}_{part}"
+    for metric in CATALOGUE.values()
+    if metric.kind is Kind.HISTOGRAM
+    for part in ("sum", "count")
+}
 METRIC = re.compile(r"\b(?:gpu|cpu|inference|grid|datacenter|perjoule)_[a-z0-9_]+\b(?=[\[{\s)]|$)")
 RECORDING = re.compile(r"\b[a-z_]+:[a-z_]+:[a-z0-9]+\b")
 
@@ -151,13 +159,13 @@ def test_figures_and_tables_ask_once(query: Query) -> None:
 def test_names_are_those_of_the_catalogue() -> None:
     """Every metric in a dashboard or rule is one that the programs expose or that a rule records."""
     for expression in EXPRESSIONS:
-        assert set(METRIC.findall(expression)) <= set(CATALOGUE)
-        assert set(RECORDING.findall(expression)) <= RECORDED
+        assert set(METRIC.findall(expression)) <= set(CATALOGUE) | HISTOGRAMS
+        assert set(RECORDING.findall(expression)) <= RECORDED | {REQUEST_SECONDS}
 
 
 def test_labels_are_those_of_the_catalogue() -> None:
-    """Every label that a rule matches or groups by is one of a metric, or ``node``, or ``device``."""
-    known = {label for metric in CATALOGUE.values() for label in metric.labels} | {"node", "device"}
+    """Every label that a rule matches or groups by is one of a metric, or one that the scrape gives."""
+    known = {label for metric in CATALOGUE.values() for label in metric.labels} | {"cluster", "node", "instance"}
     for expression in EXPRESSIONS:
         grouped = re.findall(r"\b(?:by|on|group_left) \(([^)]*)\)", expression)
         used = {label.strip() for labels in grouped for label in labels.split(",") if label.strip()}
@@ -166,11 +174,17 @@ def test_labels_are_those_of_the_catalogue() -> None:
 
 
 def test_rules_are_in_the_order_in_which_they_build_upon_each_other() -> None:
-    """A rule reads only what rules before it in its own group recorded: one evaluation, one instant."""
+    """A rule reads only what rules before it in its own group recorded, or whole hours: one evaluation, one instant."""
+    hourly = {rule.record for rule in window_rules(ONE_HOUR)}
     for window in WINDOWS:
         rules = window_rules(window)
         for place, rule in enumerate(rules):
-            assert set(RECORDING.findall(rule.expr)) <= {earlier.record for earlier in rules[:place]}
+            read = set(RECORDING.findall(rule.expr))
+            if ":1h])" in rule.expr:
+                assert len(read) == 1
+                assert read <= hourly
+            else:
+                assert read - {REQUEST_SECONDS} <= {earlier.record for earlier in rules[:place]}
 
 
 def test_generated_files_are_up_to_date() -> None:
