@@ -21,7 +21,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def decode(ids: Sequence[int]) -> str:
-    return str(tokenizer().decode(ids, skip_special_tokens=True))
+    return str(tokenizer().decode(list(ids), skip_special_tokens=True))
 
 
 def as_bytes(ids: Sequence[int]) -> str:
