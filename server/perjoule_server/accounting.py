@@ -21,7 +21,7 @@ from perjoule_server.cost import Cost, Part, Pending
 from perjoule_server.recent import Recent
 from perjoule_server.tasks.base import Audience
 
-PENDING_SECONDS = 0.015
+PENDING_SECONDS = 0.01
 """How long a span's end may wait for the answers. With the client's 10 ms it is well within the exporter's grace."""
 
 FAREWELL_SECONDS = 0.5

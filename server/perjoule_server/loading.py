@@ -46,12 +46,21 @@ def load_all(engine: Engine, config: ServerConfig, load: Callable[[ModelSpec], T
                 task = load(spec)
             with engine.accounting.overhead(spec.task, spec.id, "warm-up"):
                 warm_up(task, spec.task)
+                if number == len(engine.models):
+                    _freeze()
         except Exception as error:
             raise ModelError(f"{spec.id} cannot serve {spec.task}: {type(error).__name__}: {error}") from error
         model.metrics.loaded(spec.options.get("dtype", "float32"), spec.revision, spec.weights)
         engine.add(model, task, config.token_budget, config.queue)
         log.info("%d/%d %s: %s ready in %.1f s", number, len(engine.models), spec.task, spec.id,
                  time.monotonic() - started)  # fmt: skip
-    gc.collect()
-    gc.freeze()  # modules and weights live as long as the process: collections need not look at them again
     log.info("%d models ready in %.1f s", len(engine.models), time.monotonic() - began)
+
+
+def _freeze() -> None:
+    """Spare later collections the modules and weights, which live as long as the process.
+
+    It holds up all threads for a moment, the one that tells the exporter too: so it is part of a span, not after one.
+    """
+    gc.collect()
+    gc.freeze()
