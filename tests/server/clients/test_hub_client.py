@@ -23,7 +23,7 @@ def told(served: Running, tmp_path_factory: pytest.TempPathFactory) -> Any:
     png.write_bytes(samples.png())
     wav.write_bytes(samples.wav())
     environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
-    command = [sys.executable, SESSION, served.url, str(png), str(wav)]
+    command = [sys.executable, str(SESSION), served.url, str(png), str(wav)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=100)
     assert ran.returncode == 0, ran.stderr[-3000:]
     return json.loads(ran.stdout)
