@@ -25,8 +25,8 @@ def _serve(config: ServerConfig) -> None:
     try:
         from perjoule_server import models
 
-        specs = models.profile(config.models, config.tasks)
-        models.go_offline(specs)  # before the libraries are imported
+        models.go_offline()  # before the libraries are imported
+        specs = models.located(models.profile(config.models, config.tasks), config.dtype, allow_bin=config.allow_bin)
         import torch
 
         from perjoule_server import energy, program
@@ -38,7 +38,9 @@ def _serve(config: ServerConfig) -> None:
     with program.listen(config.host, config.port) as listener:
         torch.set_num_threads(config.torch_threads)
         device = energy.resolve(config.device, config.energy_device)
-        program.Process(config, specs, device).run(listener, partial(models.load, device=device.torch))
+        program.Process(config, specs, device).run(
+            listener, partial(models.load, device=device.torch, allow_bin=config.allow_bin)
+        )
 
 
 if __name__ == "__main__":

@@ -27,11 +27,13 @@ class ServerConfig:
     """Everything that can be set.
 
     Attributes:
-        models: name of a model profile, or a file.
+        models: name of a model profile, possibly with models of it (``study:gpt2``), or a file.
         tasks: workload ids to serve.
         host: address to listen on.
         port: port to listen on; 0 takes a free one.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:<n>``.
+        dtype: precision of the weights; ``auto`` for that in which they are stored.
+        allow_bin: whether weights may be ``.bin`` files.
         energy_device: name of the device in spans and metrics; None derives it from ``device`` and the exporter.
         span_socket: where the exporter listens for spans; None for its usual places.
         energy_history: requests whose energy can be asked for afterwards.
@@ -50,6 +52,8 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 8080
     device: str = "auto"
+    dtype: str = "float32"
+    allow_bin: bool = False
     energy_device: str | None = None
     span_socket: str | None = None
     energy_history: int = 10_000
@@ -123,10 +127,28 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def _add_models(made: argparse.ArgumentParser) -> None:
+    default = ServerConfig()
+    add = made.add_argument
+    add(
+        "--models",
+        default=default.models,
+        metavar="NAME[:MODEL,…]|FILE",
+        help="tiny, packaged, study or architecture, with some of its models; or a .toml (default: %(default)s)",
+    )
+    add(
+        "--dtype",
+        choices=("auto", "float32", "float16", "bfloat16"),
+        default=default.dtype,
+        help="precision of the weights; auto: as they are stored (default: %(default)s, which the study used)",
+    )
+    add("--allow-bin", action="store_true", help="also read weights that are .bin, with PyTorch's restricted unpickler")
+
+
 def _add_serving(made: argparse.ArgumentParser) -> None:
     default = ServerConfig()
     add = made.add_argument
-    add("--models", default=default.models, metavar="NAME|FILE", help="profile or .toml (default: %(default)s)")
+    _add_models(made)
     add("--tasks", type=_tasks, default=default.tasks, metavar="A,B", help="workloads to serve (default: all)")
     add("--host", default=default.host, help="address to listen on (default: %(default)s)")
     add("--port", type=_whole(0, 65535), default=default.port, help="port, 0 for a free one (default: %(default)s)")

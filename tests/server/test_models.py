@@ -28,7 +28,7 @@ def test_profile_needs_no_torch() -> None:
     """Specifications are made without importing the model libraries, so that a command line is answered at once."""
     code = (
         "import sys; from perjoule.workloads import WORKLOADS; from perjoule_server import models;"
-        "specs = models.profile('tiny', WORKLOADS); assert models.go_offline(specs);"
+        "models.go_offline(); specs = models.located(models.profile('tiny', WORKLOADS));"
         "print(*({'torch', 'transformers', 'diffusers', 'numpy'} & set(sys.modules)), len(specs))"
     )
     path = os.pathsep.join(entry for entry in sys.path if entry)
@@ -38,10 +38,10 @@ def test_profile_needs_no_torch() -> None:
     assert done.stdout.split() == ["15"]
 
 
-@pytest.mark.parametrize("name", ["packaged", "study", "architecture", "Tiny", "", "gpt2"])
+@pytest.mark.parametrize("name", ["Tiny", "", "gpt2", "studies:gpt2", "../study"])
 def test_unknown_profiles(name: str) -> None:
     """A profile that does not exist is refused with those that do."""
-    with pytest.raises(UsageError, match=r"profiles are tiny; or name a \.toml file"):
+    with pytest.raises(UsageError, match=r"profiles are tiny, packaged, study, architecture; or name a \.toml file"):
         models.profile(name, WORKLOADS)
 
 
@@ -69,7 +69,19 @@ def test_own_models(tmp_path: Path) -> None:
     assert local == ModelSpec("own/mask", "fill-mask", str(tmp_path / "mask"), "local", "hub")
     assert (hub.source, hub.revision) == ("openai-community/gpt2", "main")
     assert [spec.id for spec in models.profile(written(tmp_path, text), ["fill-mask"])] == ["own/mask"]
-    assert (models.is_local(local), models.is_local(hub), models.go_offline([local, hub])) == (True, False, False)
+
+
+def test_a_profile_serves_what_it_has(tmp_path: Path) -> None:
+    """Where all workloads are asked for, a file with fewer serves those; a workload asked for by name must be there."""
+    assert [spec.task for spec in models.profile(written(tmp_path, GOOD), WORKLOADS)] == ["fill-mask"]
+    with pytest.raises(UsageError, match="no model for summarization"):
+        models.profile(written(tmp_path, GOOD), ["summarization"])
+
+
+def test_tiny_has_no_choice() -> None:
+    """Tiny models are chosen by workload, not by name."""
+    with pytest.raises(UsageError, match="choose with --tasks"):
+        models.profile("tiny:fill-mask", WORKLOADS)
 
 
 MISTAKES = [
@@ -87,6 +99,18 @@ MISTAKES = [
     (GOOD.replace('"mask"', '"../../etc"'), "neither a folder nor the name"),
     (GOOD.replace('"mask"', '"https://example.org/a"'), "neither a folder nor the name"),
     (GOOD.replace('"mask"', '"a/../b"'), "neither a folder nor the name"),
+    (GOOD.replace('"own/mask"', '"../mask"'), "must be names of"),
+    (GOOD.replace('"own/mask"', '"own/../mask"'), "must be names of"),
+    (GOOD.replace('"own/mask"', '"https://example.org/mask"'), "must be names of"),
+    (GOOD.replace('"own/mask"', '"a b"'), "must be names of"),
+    (GOOD.replace('"own/mask"', f'"{"a" * 129}"'), "must be names of"),
+    (GOOD.replace('"mask"', '"a/b"') + 'revision = "../main"', "is no revision"),
+    (GOOD.replace('"mask"', '"a/b"') + 'revision = "main;rm"', "is no revision"),
+    (GOOD.replace('"mask"', '"."') + 'revision = "main"', "revision is for hub repositories"),
+    (GOOD + "options = {trust_remote_code = true}", "unknown option 'trust_remote_code'; the options are dtype"),
+    (GOOD.replace('"mask"', '"a/b"') + 'options = {dtype = "int8"}', "dtype must be one of float32"),
+    (GOOD.replace('"mask"', '"a/b"') + "options = {num_inference_steps = 0}", "whole number from 1 to 150"),
+    (GOOD.replace('"mask"', '"a/b"') + 'options = {prompt = "Summarize"}', "a string with {text} in it"),
     ("[[model", "is not TOML"),
 ]
 
