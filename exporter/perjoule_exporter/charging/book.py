@@ -21,6 +21,13 @@ from perjoule_exporter.track import Track
 _LOG = logging.getLogger(__name__)
 
 
+GRACE_SECONDS = 0.08
+"""How long lines of a time may take to come: 10 ms in the client, 20 ms in the socket, the rest for a busy machine.
+
+One that comes later costs its request's figure. Two ticks of 100 ms and this are what a client waits for a settlement.
+"""
+
+
 class Charging:
     """The ledgers of a program. It is the span socket's ``Book``."""
 
@@ -157,12 +164,12 @@ class Charging:
 
     def _ledger(self, device: Device, track: Track) -> Ledger:
         idle, total = self._idle.of(device), track.energy.total or 0
-        ledger = Ledger(self._owners, idle, clients=self._connected)
+        ledger = Ledger(self._owners, idle, clients=self._connected, grace=GRACE_SECONDS)
         try:
             go_on(ledger, track.kept_charges, total, with_grams=track.energy.grams is not None)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             _LOG.warning("what was charged of %s is of no use, it starts at 0: %r", device.uuid, error)
-            ledger = Ledger(self._owners, idle, clients=self._connected)
+            ledger = Ledger(self._owners, idle, clients=self._connected, grace=GRACE_SECONDS)
             go_on(ledger, None, total, with_grams=False)
         return ledger
 
