@@ -106,6 +106,8 @@ def _add_listings(app: FastAPI, engine: Engine, created: int) -> None:
             "device": engine.accounting.device,
             "state": model.state.value,
             "weights": spec.weights,
+            "revision": spec.revision,
+            "dtype": spec.options.get("dtype", "float32"),
         }
 
     @app.get("/v1/tasks", tags=["listings"], summary="The tasks that are served, and by which models")

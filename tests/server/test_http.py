@@ -54,7 +54,7 @@ def test_what_is_served_is_listed(server: Running) -> None:
     assert entry.pop("created") > 1.6e9
     assert entry == {
         "id": MODEL, "object": "model", "owned_by": "perjoule", "task": TASK, "device": "cpu-test", "state": "ready",
-        "weights": "tiny",
+        "weights": "tiny", "revision": "local", "dtype": "float32",
     }  # fmt: skip
 
 

@@ -232,3 +232,4 @@ def test_the_program_serves_from_the_cache(model: Path, tmp_path: Path) -> None:
     for label in ('task="text-generation"', 'model="gpt2"', f'revision="{COMMIT}"', 'dtype="float32"', 'weights="hub"'):
         assert label in info
     assert (listed["id"], listed["weights"], listed["state"]) == ("gpt2", "hub", "ready")
+    assert (listed["revision"], listed["dtype"]) == (COMMIT, "float32")
