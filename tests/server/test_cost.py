@@ -118,9 +118,9 @@ def test_a_device_that_is_lost_ends_its_span(tmp_path: Path) -> None:
         accounting.work([cost], SilentWork()).phase("encode", [1]),
     ):
         pass
-    assert cost.pending is not None
+    assert accounting.waiting
     accounting.concluded([(cost, "error")])
-    assert (cost.pending, cost.outcome, len(cost.parts)) == (None, "error", 1)
+    assert (accounting.waiting, cost.outcome, len(cost.parts)) == (False, "error", 1)
     accounting.close()
 
 

@@ -335,6 +335,21 @@ def test_openapi_describes_the_routes(server: Running) -> None:
     assert server.post(TASK, json.dumps(example).encode()).status == 200
 
 
+def test_openapi_describes_what_a_request_cost(server: Running) -> None:
+    """The document has the headers of a real answer, and the keys of what the route tells of it."""
+    paths = server.get("/openapi.json").json["paths"]
+    documented = paths["/v1/tasks/{task}"]["post"]["responses"]["200"]["headers"].keys()
+    reply = server.infer(TASK, "a", x_request_id="mine")
+    assert {name for name in reply.headers if name.startswith("x-")} <= documented
+    assert {"x-energy-joules", "x-energy-quality"} <= documented
+    schema = paths["/v1/requests/{id}/energy"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    told = server.get("/v1/requests/mine/energy").json
+    phase = schema["properties"]["phases"]["items"]
+    assert told.keys() == schema["properties"].keys() == set(schema["required"])
+    assert told["phases"][0].keys() == phase["properties"].keys() == set(phase["required"])
+    assert server.get("/v1/requests/nobodys/energy").code == "not_found"
+
+
 def test_samples_cover_every_workload() -> None:
     """Each workload has a body that documents it and warms it up."""
     assert all("inputs" in samples.body(task) for task in WORKLOADS)
