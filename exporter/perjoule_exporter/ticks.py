@@ -9,12 +9,15 @@ from collections import deque
 from statistics import fmean, median
 from typing import NamedTuple
 
-_REMEMBERED = 32
+_REMEMBERED = 31
 _LEAST = 2
 """Intervals, and readings that saw the counter stand, before a tick is told."""
 
 _JITTER = 1.1
 """A reading may come so much later than one that saw the counter stand, and still be taken for faster than the tick."""
+
+_SLOWER = 3.0
+"""Readings of so many times the distance are those of a device at rest."""
 
 _STALLED = 2.0
 """An interval of more than so many usual ones is a pause of the driver's."""
@@ -40,6 +43,9 @@ class Ticks:
 
     def stood(self, gap: float) -> None:
         """Take over a reading, ``gap`` seconds after the one before, that saw no move."""
+        if not self._still:  # what was read much more slowly, at rest, says nothing of when it moves next
+            while self._seen and not self._seen[0].still and self._seen[0].gap > _SLOWER * gap:
+                self._seen.popleft()
         self._still += gap
         self._gap = max(self._gap, gap)
 
@@ -60,7 +66,7 @@ class Ticks:
         """Return when the counter should move next, or by when, as long as its tick is not known."""
         if self._moved_at is None or len(self._seen) < _LEAST:
             return None
-        return self._moved_at + (self.interval or min(seen.seconds for seen in self._seen))
+        return self._moved_at + median(seen.seconds for seen in self._seen)
 
     def _found(self) -> float | None:
         """Return the tick, if these readings tell it: the mean of the intervals in which no move was missed."""
