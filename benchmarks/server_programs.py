@@ -155,9 +155,25 @@ def _peer(peer: Peer, task: str, folder: Path, port: int) -> _Start:
         return serve, {}, "/v1/completions"
     module = [python, "-m", f"benchmarks.server_peers.{_MODULES[peer.name]}"]
     if peer.name == MOSEC:
-        return [*module, "--address", "127.0.0.1", "--port", str(port), "--log-level", "warning"], told, "/inference"
+        return (
+            [
+                *module,
+                "--address",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--log-level",
+                "warning",
+                "--timeout",
+                str(_MOSEC_MILLISECONDS),
+            ],
+            told,
+            "/inference",
+        )
     return module, told, "/predict"
 
+
+_MOSEC_MILLISECONDS = 60_000  # after three seconds, its default, a request under way is answered 408
 
 _MODULES = {NAIVE: "naive", LITSERVE: "litserve_server", MOSEC: "mosec_server", RAY: "ray_server"}
 

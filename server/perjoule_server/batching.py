@@ -2,9 +2,9 @@
 
 A lane holds the prepared requests of one model. The oldest head of all lanes is served first; its batch takes requests
 of the same lane with an equal key, nearest in length to the head, while ``longest × (n + 1)`` stays within the token
-budget. Nothing waits for company: a batch is what is there when the device is free. The functions at the top are pure;
-``Lanes`` adds the one lock between the event loop, which puts, and the device thread, which takes. Knows nothing of
-HTTP, metrics or how a task computes.
+budget, as many as are worth their padding (``pace``). Nothing waits for company: a batch is made of what is there when
+the device is free. The functions at the top are pure; ``Lanes`` adds the one lock between the event loop, which puts,
+and the device thread, which takes. Knows nothing of HTTP, metrics or how a task computes.
 """
 
 import math
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from perjoule.errors import BusyError, UnavailableError
+from perjoule_server.pace import Pace
 from perjoule_server.tasks.base import Prepared
 
 RECENT = 0.2
@@ -24,11 +25,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def choose(queue: Sequence[Prepared], max_batch: int, token_budget: int) -> list[int]:
+def choose(
+    queue: Sequence[Prepared], max_batch: int, token_budget: int, worthwhile: Callable[[Sequence[int]], int] = len
+) -> list[int]:
     """Return the indices into ``queue`` (ascending, the head first) that make up the next batch.
 
     The head is always in, alone if it is over the budget by itself. Nearest lengths to the head's come first, and among
-    equals the older ones.
+    equals the older ones. ``worthwhile`` says of the lengths in this order how many of them are worth their padding.
     """
     if not queue:
         return []
@@ -43,7 +46,8 @@ def choose(queue: Sequence[Prepared], max_batch: int, token_budget: int) -> list
         if longest_with * (len(chosen) + 1) <= token_budget:
             chosen.append(index)
             longest = longest_with
-    return sorted(chosen)
+    most = max(1, worthwhile([queue[index].length for index in chosen]))
+    return sorted(chosen[:most])
 
 
 def retry_after(backlog: Iterable[tuple[int, float]]) -> float:
@@ -100,6 +104,7 @@ class Lane:
         limit: most requests that wait, those still being prepared included.
         preparing: places reserved for requests that are not prepared yet.
         seconds_per_request: device time of a request in recent batches, 0 before the first.
+        pace: how long its batches take, for how many requests a batch is worth.
     """
 
     name: str
@@ -109,6 +114,7 @@ class Lane:
     queue: deque[Job] = field(default_factory=deque)
     preparing: int = 0
     seconds_per_request: float = 0.0
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def depth(self) -> int:
@@ -197,13 +203,16 @@ class Lanes:
         now = self._clock()
         expired = tuple(job for job in lane.queue if job.deadline <= now)
         waiting = [job for job in lane.queue if job.deadline > now] if expired else list(lane.queue)
-        chosen = set(choose([job.prepared for job in waiting], lane.max_batch, lane.token_budget))
+        prepared = [job.prepared for job in waiting]
+        chosen = set(choose(prepared, lane.max_batch, lane.token_budget, lane.pace.worthwhile))
         lane.queue = deque(job for index, job in enumerate(waiting) if index not in chosen)
         return Batch(lane, tuple(waiting[index] for index in sorted(chosen)), expired)
 
-    def learn(self, lane: Lane, seconds_per_request: float) -> None:
-        """Note what a request of the lane's newest batch cost, for ``Retry-After``."""
+    def learn(self, lane: Lane, jobs: Sequence[Job], seconds: float) -> None:
+        """Note what the lane's newest batch cost, for ``Retry-After`` and for the choice of the next ones."""
+        seconds_per_request = seconds / len(jobs)
         with self._changed:
+            lane.pace.learn(max(job.prepared.length for job in jobs) * len(jobs), seconds)
             before = lane.seconds_per_request or seconds_per_request
             lane.seconds_per_request = before + RECENT * (seconds_per_request - before)
 

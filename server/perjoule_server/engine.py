@@ -337,8 +337,8 @@ class Engine:
         seconds = self.clock() - started
         if not self._watching:
             self._to_loop(self._watch_ends)
-        self._lanes.learn(lane, seconds / len(jobs))
         done = [(job, raw) for job, raw in zip(jobs, outputs, strict=True) if isinstance(raw, RawOutput)]
+        self._lanes.learn(lane, jobs, seconds)
         model.metrics.batch(
             seconds,
             [started - job.queued for job in jobs],

@@ -170,7 +170,7 @@ def test_a_full_lane_says_when_to_come_back() -> None:
     """Places are counted from the reservation on, and the error tells the time of the backlog."""
     lane = Lane("m", 8, 100, 2)
     lanes, _ = lanes_of(lane)
-    lanes.learn(lane, 3.0)
+    lanes.learn(lane, [job(1), job(2)], 6.0)
     lanes.reserve(lane)
     fill(lanes, lane, job(1))
     with pytest.raises(BusyError) as refused:
@@ -233,6 +233,6 @@ def test_seconds_per_request_follow_recent_batches() -> None:
     """The first batch sets the figure, later ones move it by a fifth of the difference."""
     lane = Lane("m", 8, 100, 3)
     lanes, _ = lanes_of(lane)
-    lanes.learn(lane, 1.0)
-    lanes.learn(lane, 2.0)
+    lanes.learn(lane, [job(1), job(1)], 2.0)
+    lanes.learn(lane, [job(1)], 2.0)
     assert lane.seconds_per_request == pytest.approx(1.2)
