@@ -161,11 +161,17 @@ def programs() -> Iterator[list[Program]]:
 def start_exporter(meter: str, port: int, folder: Path, started: list[Program]) -> Program:
     """Start the exporter on ``port`` and wait until it is healthy."""
     command: list[str | Path] = [BIN / "gpu-energy-exporter", "--meter", meter, "--carbon.zone", ZONE]
-    exporter = start("exporter", [*command, "--web.listen-address", f"127.0.0.1:{port}"], folder)
+    own = ["--web.listen-address", f"127.0.0.1:{port}", *span_socket(folder)]
+    exporter = start("exporter", [*command, *own], folder)
     started.append(exporter)
     wait_ready(exporter, f"http://127.0.0.1:{port}/healthz")
     say(f"exporter   http://127.0.0.1:{port}/metrics   (--meter {meter} --carbon.zone {ZONE})")
     return exporter
+
+
+def span_socket(folder: Path) -> list[str]:
+    """Return the flag by which exporter and server find each other, and nobody else: the usual socket may be taken."""
+    return ["--span.socket", str(folder / "spans.sock")]
 
 
 def is_measured(target: str, energy: str) -> bool:
@@ -185,7 +191,7 @@ def start_all(meter: str, folder: Path, started: list[Program]) -> tuple[str, st
     exporter = start_exporter(meter, ports["exporter"], folder, started)
     device = ["--energy-device", "GPU-simulated-0"] if meter == "simulated" else []
     server: list[str | Path] = [BIN / "inference-server", "--models", "tiny", "--port", str(ports["server"]), *device]
-    started.append(start("server", server, folder))
+    started.append(start("server", [*server, *span_socket(folder)], folder))
     say(f"server     {target}   (--models tiny: built on first use, random weights)")
     wait_ready(started[-1], f"{target}/readyz")
     if meter == "auto" and not is_measured(target, energy):

@@ -3,7 +3,8 @@
 Pure. Both edges lie in quiet and are read once everything is settled, so no energy is cut by an edge: the increase of
 ``inference_request_energy_joules_sum`` is that of the requests in its ``_count``. The figure is given only if these are
 this run's requests. How energy is split between work that runs at the same time is as sure as the watts that the
-exporter has learned; their standard error is all that is known of that, and it is the figure's interval. Not in it: the
+exporter has learned; their standard error is all that is known of that, and it is the figure's interval. Requests whose
+energy the exporter does not know all of widen it downwards: what they lost may be in the others' sum. Not in it: the
 gain of a board's sensor, and power that changes within one kind of work.
 """
 
@@ -17,6 +18,9 @@ from perjoule_loadgen.measurement import Edge, Measurement
 
 MOST_DIFFERENT = 0.01
 """Share by which the requests that were charged may differ from those of this run."""
+
+_MOST_UNMEASURED = 0.1
+"""Share of requests that may have lost some of their energy. All of it may have gone to the others: a bound."""
 
 _STANDARD_ERRORS = 2.0
 """About 95 % of a normal distribution."""
@@ -101,6 +105,7 @@ def attribution(measurement: Measurement, grams_per_joule: float | None = None) 
     count, joules = (b - a for a, b in zip(opening.requests(plan.work), closing.requests(plan.work), strict=True))
     requests, unmeasured = round(count), round(closing.unmeasured(plan.work) - opening.unmeasured(plan.work))
     ratio, weak = _error(plan.work, bases, closing)
+    lost = unmeasured / max(requests + unmeasured, 1)
     found = Attribution(None, requests=requests, unmeasured=unmeasured, balance=balance, weak=weak)
     reason = _miscounted(measurement, found) or _misplaced(measurement, joules, bases)
     if reason is not None or not requests:
@@ -109,7 +114,7 @@ def attribution(measurement: Measurement, grams_per_joule: float | None = None) 
     grams = each * grams_per_joule if grams_per_joule is not None else _grams(plan.work, opening, closing, requests)
     ledgers = {device for known in closing.books.values() for device in known.counter}
     outside = tuple(b.device.id for b in measurement.charged if b.device.id not in ledgers)
-    return replace(found, joules=_bounded(each, ratio), grams=_bounded(grams, ratio), outside=outside)
+    return replace(found, joules=_bounded(each, ratio, lost), grams=_bounded(grams, ratio, lost), outside=outside)
 
 
 def _unread(measurement: Measurement, opening: Edge | None, closing: Edge | None) -> str | None:
@@ -145,7 +150,7 @@ def _miscounted(measurement: Measurement, found: Attribution) -> str | None:
     if abs(ended - load.ok) > MOST_DIFFERENT * load.ok:
         who = "others use it too" if ended > load.sent else "spans were lost, or answers were"
         return f"the exporter charged {ended:,} requests of {task} by {model} and {load.ok:,} were answered: {who}"
-    if found.unmeasured > MOST_DIFFERENT * load.ok:
+    if found.unmeasured > _MOST_UNMEASURED * load.ok:
         why = "it had no readings of it, or was told late"
         return f"the exporter does not know the energy of {found.unmeasured:,} of {ended:,} requests: {why}"
     return None
@@ -218,9 +223,11 @@ def _error(work: tuple[str, str], bases: Iterable[str], closing: Edge) -> tuple[
     return max(ratios, default=None), tuple(weak)
 
 
-def _bounded(value: float | None, ratio: float | None) -> Estimate | None:
+def _bounded(value: float | None, ratio: float | None, lost: float) -> Estimate | None:
+    """Return a figure whose watts have this standard error, and which may hold what others lost of theirs."""
     if value is None:
         return None
     if ratio is None:
         return Estimate(value, None, None)
-    return Estimate(value, value * max(1 - _STANDARD_ERRORS * ratio, 0.0), value * (1 + _STANDARD_ERRORS * ratio))
+    error = _STANDARD_ERRORS * ratio
+    return Estimate(value, value * max(1 - error - lost, 0.0), value * (1 + error))

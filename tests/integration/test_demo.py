@@ -47,6 +47,8 @@ def test_demo_prints_the_table_on_other_ports_and_leaves_nothing_running() -> No
     assert "FRA" in ended.stdout
     row = next(line for line in ended.stdout.splitlines() if "text" in line and "classification" in line)
     assert row.split()[-1] == "VALID" or "reason 1" in ended.stdout
+    assert "attributed what the exporter's ledger charged" in ended.stdout
+    assert "attributed —" not in ended.stdout
     assert running_with(mark) == []
 
 

@@ -196,10 +196,10 @@ NO_FIGURE: Mapping[str, tuple[Measurement, Mapping[str, float | None], str]] = {
     "unmeasured": (
         measurement(),
         {
-            f"inference_request_energy_joules_count{{{MINE}}}": 138.0,
-            f"inference_unmeasured_requests_total{{{MINE}}}": 2.0,
+            f"inference_request_energy_joules_count{{{MINE}}}": 129.0,
+            f"inference_unmeasured_requests_total{{{MINE}}}": 11.0,
         },
-        "does not know the energy of 2 of 100 requests",
+        "does not know the energy of 11 of 100 requests",
     ),
     "elsewhere": (
         measurement(),
@@ -259,23 +259,22 @@ def test_a_difference_within_a_percent_is_told(count: float, warned: str | None)
     assert all(warned in warning.text for warning in judged.warnings if warned)
 
 
-def test_an_unmeasured_request_is_told() -> None:
-    """One of a hundred whose energy nobody knows all of: the mean is of the others, and its joules are in neither."""
+def test_unmeasured_requests_are_told_and_widen_the_interval() -> None:
+    """Ten of a hundred lost energy: the mean is of the others, which may hold all of what these lost."""
     made = charged(
         measurement(),
         {
-            f"inference_request_energy_joules_count{{{MINE}}}": 139.0,
-            f"inference_unmeasured_requests_total{{{MINE}}}": 1.0,
+            f"inference_request_energy_joules_count{{{MINE}}}": 130.0,
+            f"inference_unmeasured_requests_total{{{MINE}}}": 10.0,
         },
     )
     got = attribution(made)
     assert got.joules is not None
-    assert (got.requests, got.unmeasured, got.ended) == (99, 1, 100)
-    assert got.joules.value == pytest.approx(1200 / 99)
+    assert (got.requests, got.unmeasured, got.ended) == (90, 10, 100)
+    each = 1200 / 90
+    assert (got.joules.value, got.joules.low, got.joules.high) == pytest.approx((each, each * 0.86, each * 1.04))
     (warning,) = judge(made).warnings
-    assert (
-        "charged 99 requests that ended ok and 1 whose energy it does not know, and 100 were answered" in warning.text
-    )
+    assert "charged 90 requests that ended ok and 10 whose energy it does not know, and 100 were" in warning.text
 
 
 def test_others_that_use_the_same_model_void_the_run() -> None:
