@@ -135,9 +135,16 @@ def _add_health(app: FastAPI, engine: Engine) -> None:
 
     unavailable = openapi.error_responses(UnavailableError)
     for path in ("/healthz", "/v2/health/live"):
-        app.add_api_route(path, live, tags=["health"], summary="The process answers")
+        app.add_api_route(path, live, tags=["health"], summary="The process answers", response_class=PlainTextResponse)
     for path in ("/readyz", "/v2/health/ready"):
-        app.add_api_route(path, ready, tags=["health"], summary="Inference is accepted", responses=unavailable)
+        app.add_api_route(
+            path,
+            ready,
+            tags=["health"],
+            summary="Inference is accepted",
+            response_class=PlainTextResponse,
+            responses=unavailable,
+        )
 
 
 def _add_metrics(app: FastAPI, metrics: ServerMetrics) -> None:
