@@ -27,7 +27,7 @@ PENDING_SECONDS = 0.01
 FAREWELL_SECONDS = 0.5
 """How long the last spans may take to settle when the server ends."""
 
-SETTLED_SECONDS = 0.3
+SETTLED_SECONDS = 0.35
 """How long an answer waits for its settled energy: two of the slowest counters' ticks and the exporter's grace."""
 
 _ASK_SECONDS = 0.01  # the exporter's answers are read no more often
