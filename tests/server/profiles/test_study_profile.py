@@ -73,6 +73,7 @@ def test_all_of_them() -> None:
         ("", "names no model after the colon"),
         ("jozhang97/deta-swin-large", "DETA"),
         ("finiteautomata/bertweet-base-sentiment-analysis", "no fast form"),
+        ("Salesforce/blip2-opt-2.7b", "prompt into its answer"),
         ("gpt2,../../etc", "none of the study's models"),
     ],
 )
