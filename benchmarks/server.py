@@ -5,11 +5,12 @@
 
 Every server reads the same model files (built here, random weights), gets the same requests in the same order from the
 same client, and runs alone while it is asked. The peers are installed by pip on the first call, each into an
-environment of its own below ``build/`` (about 1 GB each: torch). With ``--check`` the exit code is 1 when a target is
+environment of its own below ``build/`` (about 1.3 GB each: torch). With ``--check`` the exit code is 1 when a target is
 missed. Where a server's cost is that of its model, look at ``what our layer adds``.
 """
 
 import argparse
+import importlib.metadata
 import os
 import shutil
 import signal
@@ -32,6 +33,9 @@ from benchmarks.server_environments import REQUIREMENTS, Installed, installed
 from benchmarks.server_models import BUILDERS
 from benchmarks.server_programs import SHARED
 from benchmarks.server_tables import section
+
+_COMPUTE = ("torch", "transformers", "diffusers")
+"""Libraries whose versions a reader needs; the same everywhere."""
 
 CACHE = ROOT / "build" / "benchmarks" / "server-peers"
 
@@ -71,7 +75,7 @@ def _sections(asked: argparse.Namespace, plan: Plan) -> list[Section]:
 
 
 def _report(asked: argparse.Namespace, there: Installed, sections: Sequence[Section]) -> int:
-    machine = described(there.versions)
+    machine = described(there.versions | {name: importlib.metadata.version(name) for name in _COMPUTE})
     checks = [check for each in sections for check in each.checks]
     tables = [table for each in sections for table in each.tables]
     tables += [_missing(there)] if there.missing else []
