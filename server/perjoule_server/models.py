@@ -62,7 +62,7 @@ def _located(spec: ModelSpec, dtype: str, cache: Path | None, *, allow_bin: bool
         hub.check_files(spec, folder, allow_bin=allow_bin)
     wanted = spec.options.get("dtype", dtype)
     if wanted == "auto":  # tiny and converted models, which may not be there yet, are float32; the others are made so
-        wanted = hub.stored_dtype(folder) if folder.is_dir() else "float32"
+        wanted = "float32" if spec.weights == "architecture" or not folder.is_dir() else hub.stored_dtype(folder)
     return replace(spec, options={**spec.options, "dtype": wanted})
 
 

@@ -37,6 +37,8 @@ def locate(spec: ModelSpec, cache: Path | None = None) -> tuple[ModelSpec, Path]
             continue
         except HFValidationError as error:
             raise UsageError(f"{spec.id}: {repository!r} is no name of a hub repository") from error
+        if Path(repository).is_dir():  # the libraries would take it, whatever commit was found
+            raise UsageError(f"{spec.id}: the working directory has a folder {repository!r}: start from another one")
         return replace(spec, source=repository, revision=folder.name), folder
     raise UsageError(
         f"{spec.id} is not on this machine ({spec.source}, revision {spec.revision}); the server downloads nothing:"

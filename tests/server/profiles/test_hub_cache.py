@@ -49,6 +49,17 @@ def test_renamed_repositories(model: Path, tmp_path: Path, downloaded_as: str, a
     assert found.options["dtype"] == "float32"
 
 
+def test_a_folder_of_the_same_name(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in the working directory that is called like the repository is not taken in its place."""
+    stored(tmp_path / "cache", "gpt2", model)
+    (tmp_path / "gpt2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="start from another one"):
+        located(GPT2, tmp_path / "cache")
+    (spec,) = models.profile("architecture:gpt2", ["text-generation"])
+    assert located(spec, tmp_path / "cache", dtype="auto").options["dtype"] == "float32"
+
+
 def test_a_pinned_revision(model: Path, tmp_path: Path) -> None:
     """A commit or a tag is served where it is there; another one is not taken in its place."""
     other = "0" * 40
