@@ -70,8 +70,8 @@ _CATALOGUE = (
               "The same energy as the integral of power samples, to hold against the counter: compare increases, not"
               " totals, for it starts later and leaves out gaps of over 1 s."),
     _exporter("gpu_energy_update_interval_seconds", Kind.GAUGE, _GPU,
-              "Inferred interval between two updates of the energy counter; absent until it was read faster than"
-              " that."),
+              "Inferred interval between two updates of the energy counter; absent while the readings"
+              " cannot tell."),
     _exporter("gpu_energy_resets_total", Kind.COUNTER, _GPU,
               "Times the driver's energy counter went backwards, or forwards by more than a board can draw."),
     _exporter("gpu_power_watts", Kind.GAUGE, _GPU,

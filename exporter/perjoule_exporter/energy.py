@@ -163,7 +163,7 @@ class Energy:
             self.moved_at = now.wall if moved_at is None else moved_at
             return
         self.moved_at = now.wall - gap / 2 if moved_at is None else moved_at
-        self._ticks.moved(now.monotonic - (now.wall - self.moved_at), gap)
+        self._ticks.moved(now.monotonic - (now.wall - self.moved_at), gap, exact=moved_at is not None)
 
 
 def saved_amount(value: Any) -> float:

@@ -1,11 +1,13 @@
 """How regularly a counter moves, from readings that saw it move or stand. Pure.
 
 A counter that is seen to have moved at each reading may have moved many times between two: how often, those readings do
-not tell. Its tick is known only from readings that come faster than it moves, which those show that saw it stand. It
-does not know why readings come when they do.
+not tell. Its tick is known from readings that come faster than it moves, as those show that saw it stand. Slower ones
+tell it where the source says when it moved last: such times lie whole ticks apart. It does not know why readings come
+when they do.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from statistics import fmean, median
 from typing import NamedTuple
 
@@ -23,12 +25,29 @@ _STALLED = 2.0
 """An interval of more than so many usual ones is a pause of the driver's."""
 
 
+_ENOUGH = 8
+"""Intervals between moves whose times the source tells, before a tick is told that is shorter than all of them."""
+
+_FINEST = 5
+"""Into so many ticks the shortest of them is divided at most: with more, any times would fit."""
+
+_OFF = 0.1
+"""So far, in ticks, may such an interval be from a whole number of them."""
+
+_UNEVEN = 1.2
+"""The longest must be so many times the shortest, or nothing tells how many ticks each of them was."""
+
+
 class _Seen(NamedTuple):
-    """The time between two moves: its length, the longest gap of readings in it, and how long it was seen still."""
+    """The time between two moves: its length, the longest gap of readings in it, and how long it was seen still.
+
+    ``exact``: the source told both times.
+    """
 
     seconds: float
     gap: float
     still: float
+    exact: bool
 
 
 class Ticks:
@@ -37,6 +56,7 @@ class Ticks:
     def __init__(self) -> None:
         self.interval: float | None = None  # the usual seconds between two moves; None while not known
         self._moved_at: float | None = None
+        self._exact = False
         self._gap = 0.0
         self._still = 0.0
         self._seen: deque[_Seen] = deque(maxlen=_REMEMBERED)
@@ -49,12 +69,16 @@ class Ticks:
         self._still += gap
         self._gap = max(self._gap, gap)
 
-    def moved(self, at: float, gap: float) -> None:
-        """Take over a reading, ``gap`` seconds after the one before, that saw a move of the time ``at``."""
+    def moved(self, at: float, gap: float, *, exact: bool) -> None:
+        """Take over a reading, ``gap`` seconds after the one before, that saw a move of the time ``at``.
+
+        ``exact``: the source says that it moved then; else it is somewhere between the two readings.
+        """
         if self._moved_at is not None:
-            self._seen.append(_Seen(at - self._moved_at, max(self._gap, gap), self._still))
+            both = exact and self._exact
+            self._seen.append(_Seen(at - self._moved_at, max(self._gap, gap), self._still, both))
             self.interval = self._found() or self.interval
-        self._moved_at, self._gap, self._still = at, 0.0, 0.0
+        self._moved_at, self._exact, self._gap, self._still = at, exact, 0.0, 0.0
 
     def clear(self) -> None:
         """Forget everything: the counter is another, or nobody saw how it moved."""
@@ -72,10 +96,21 @@ class Ticks:
         """Return the tick, if these readings tell it: the mean of the intervals in which no move was missed."""
         stood = [seen.still for seen in self._seen if seen.still > 0]
         if len(stood) < _LEAST:
-            return None
+            return _common(sorted(seen.seconds for seen in self._seen if seen.exact))
         shortest = _JITTER * median(stood)  # the counter was seen to stand for so long: it moves more seldom
         intervals = [seen.seconds for seen in self._seen if seen.gap <= shortest]
         if len(intervals) < _LEAST:
             return None
         usual = median(intervals)
         return fmean(seconds for seconds in intervals if seconds <= _STALLED * usual)
+
+
+def _common(intervals: Sequence[float]) -> float | None:
+    """Return the longest tick of which these intervals, in ascending order, are whole multiples; None without one."""
+    if len(intervals) < _ENOUGH or intervals[-1] < _UNEVEN * intervals[0]:
+        return None
+    for parts in range(1, _FINEST + 1):
+        ticks = [seconds * parts / intervals[0] for seconds in intervals]
+        if all(abs(each - round(each)) <= _OFF for each in ticks):
+            return sum(intervals) / sum(map(round, ticks))
+    return None

@@ -26,7 +26,8 @@ class Counter:
                 self.ticks.stood(pause)
             else:
                 self._seen = moved
-                self.ticks.moved(moved * self.tick if self.stamps else self.time - pause / 2, pause)
+                at = moved * self.tick if self.stamps else self.time - pause / 2
+                self.ticks.moved(at, pause, exact=self.stamps)
 
 
 @pytest.mark.parametrize("stamps", [True, False])
@@ -41,7 +42,7 @@ def test_readings_faster_than_the_tick_tell_it(tick: float, pause: float, *, sta
 
 
 @pytest.mark.parametrize("stamps", [True, False])
-@pytest.mark.parametrize(("tick", "pause"), [(0.02, 0.1), (0.02, 0.025), (0.1, 0.1001), (0.001, 0.025)])
+@pytest.mark.parametrize(("tick", "pause"), [(0.02, 0.1), (0.02, 0.02), (0.1, 0.1001), (0.001, 0.025)])
 def test_readings_slower_than_the_tick_do_not(tick: float, pause: float, *, stamps: bool) -> None:
     """The distance of the readings is not the counter's; it only says by when the counter will have moved."""
     counter = Counter(tick, stamps=stamps)
@@ -50,6 +51,14 @@ def test_readings_slower_than_the_tick_do_not(tick: float, pause: float, *, stam
     following = counter.ticks.next_move()
     assert following is not None
     assert following <= counter.time + pause + 1e-9
+
+
+@pytest.mark.parametrize(("tick", "pause"), [(0.02, 0.025), (0.01, 0.025), (0.02, 0.0951), (0.02, 0.033)])
+def test_slower_readings_tell_it_by_the_times_that_the_source_tells(tick: float, pause: float) -> None:
+    """They lie whole ticks apart, and not always equally many."""
+    counter = Counter(tick, stamps=True)
+    counter.read(*[pause] * 200)
+    assert counter.ticks.interval == pytest.approx(tick, rel=0.01)
 
 
 def test_a_device_that_wakes() -> None:
