@@ -115,11 +115,6 @@ class Session:
         if awaited is not None and not reply:
             awaited.forsake()
 
-    def forget(self, awaited: Awaited) -> None:
-        """Wait no longer."""
-        for number in awaited.numbers:
-            self._awaited.pop(number, None)
-
     def known_watts(self, kind: Kind) -> float | None:
         """Return the watts of a kind of work, as far as the exporter has learned them."""
         if not kind.device:

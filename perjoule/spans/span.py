@@ -11,8 +11,8 @@ from perjoule.spans.estimate import UNKNOWN, Energy, Quality, added, estimated, 
 from perjoule.spans.session import Awaited, Final, Session
 from perjoule.spans.wire import AnyRequest, Kind, checked_requests
 
-SETTLED_SECONDS = 0.25
-"""Two of the slowest counters' ticks, and the time that the exporter lets lines come in."""
+SETTLED_SECONDS = 0.35
+"""Two of the slowest counters' ticks, the time that the exporter lets lines come in, and the lines' own way."""
 
 
 class Span:
@@ -90,12 +90,13 @@ class Span:
         return UNKNOWN
 
     def wait(self, timeout: float = SETTLED_SECONDS) -> Energy:
-        """Wait for its settlement, if it was ended with ``reply``, and return what is known then."""
+        """Wait for its settlement, if it was ended with ``reply``, and return what is known then.
+
+        One that comes later is taken all the same: others may wait for it, or ask again.
+        """
         if self._awaited is not None:
-            try:
+            with suppress(TimeoutError):
                 self._awaited.future.result(timeout)
-            except TimeoutError:
-                self._session.forget(self._awaited)
         return self.energy
 
     async def settled(self, timeout: float = SETTLED_SECONDS) -> Energy:  # noqa: ASYNC109 (as of wait, not of a task)
@@ -103,10 +104,7 @@ class Span:
         if self._awaited is not None:
             import asyncio  # here, because the exporter shares this package and needs none of it
 
-            future = asyncio.wrap_future(self._awaited.future)
-            done, _ = await asyncio.wait([future], timeout=timeout)
-            if not done:
-                self._session.forget(self._awaited)
+            await asyncio.wait([asyncio.wrap_future(self._awaited.future)], timeout=timeout)
         return self.energy
 
     def __enter__(self) -> Self:

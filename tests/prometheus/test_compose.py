@@ -257,3 +257,12 @@ def test_prometheus_finds_its_configuration_and_rules() -> None:
     (pattern,) = config["rule_files"]
     folder = mounted("prometheus", pattern.rpartition("/")[0])
     assert folder == ROOT / "prometheus" / "rules"
+
+
+def test_the_server_reaches_the_exporters_span_socket() -> None:
+    """Both have the default socket's folder from one volume, made for the one user that both run as."""
+    assert all("spans:/run/perjoule" in services()[name]["volumes"] for name in ("exporter", "server"))
+    assert "spans" in yaml.safe_load(COMPOSE.read_text())["volumes"]
+    for name in ("exporter", "server"):
+        assert "install -d -o perjoule -m 0750 /run/perjoule" in dockerfile(name)
+        assert "USER 10001" in dockerfile(name)

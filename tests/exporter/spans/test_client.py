@@ -151,6 +151,12 @@ def test_a_settlement_is_waited_for_when_asked(path: Path, make: Connect) -> Non
     silent = spans.span(*SUMMARY)
     silent.close([("a",)], reply=True)
     assert silent.wait(0.05).quality is not Quality.SETTLED
+
+    def told_later() -> bool:
+        book.tick(200.0)
+        return silent.wait(0.02).quality is Quality.SETTLED
+
+    wait_until(told_later, "what came after the wait is there for who asks again")
     served.close()
 
 
