@@ -149,6 +149,22 @@ def test_hundreds_of_kinds_are_affordable() -> None:
     assert sum(errors) / 100 < CONFIDENT
 
 
+@pytest.mark.parametrize("old", [31, 36, 45, 200])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_new_kind_is_known_soon_however_many_there_were(old: int, *, known: bool) -> None:
+    """Loading and warming up a server's models makes dozens of kinds, one after the other; then the work begins."""
+    watts = Watts[int]()
+    if known:
+        watts.fix_base(0.0)
+    for number in range(old):
+        watts.learn({number: TICK}, TICK, 200.0 * TICK, number * TICK)
+    for number in range(old, old + 20):
+        watts.learn({-1: 0.5 * TICK, -2: 0.4 * TICK}, TICK, (300.0 * 0.5 + 100.0 * 0.4) * TICK, number * TICK)
+    assert {-1, -2} <= {learned.kind for learned in watts.learned()}
+    if known:
+        assert 0.5 * watts[-1] + 0.4 * watts[-2] == pytest.approx(190.0, rel=0.01)
+
+
 vectors = st.lists(st.floats(0.1, 100.0), min_size=1, max_size=6)
 
 

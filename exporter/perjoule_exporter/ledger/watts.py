@@ -75,11 +75,12 @@ class _Term:
     """One unknown: its watts, and its sums over the intervals, each multiplied by the interval's weight."""
 
     __slots__ = (
-        "error", "first", "gram", "intervals", "moment", "number", "prior", "squares", "told", "watts",
+        "error", "first", "gram", "intervals", "moment", "number", "prior", "solved_at", "squares", "told", "watts",
     )  # fmt: skip
 
     def __init__(self, time: float) -> None:
         self.first = time
+        self.solved_at = -math.inf
         self.watts = 0.0
         self.error = math.inf
         self.prior: tuple[float, float] | None = None  # watts and error, remembered
@@ -118,7 +119,6 @@ class Watts(Generic[K]):
         self._length = 0.0  # of lengths of intervals
         self._origin: float | None = None
         self._solved_at = -math.inf
-        self._turn = 0
         self._weighed = 1.0  # what the last interval weighs
 
     @property
@@ -162,7 +162,7 @@ class Watts(Generic[K]):
             return
         weight = self._weight(time)
         items = [(self._term(kind, time), length_of) for kind, length_of in seconds.items()]
-        young = any(term.intervals < _YOUNG_INTERVALS for term, _ in items)
+        running = [term for term, _ in items]
         if self._base_watts is None:
             items.append((self._base, length))
         rest = joules - sum(term.watts * length_of for term, length_of in items)
@@ -174,7 +174,8 @@ class Watts(Generic[K]):
         self._all.moment += weight * joules
         self._seconds += weight * sum(seconds.values())
         self._length += weight * length
-        self._solve_in_time(time, young=young)
+        if running:
+            self._solve_in_time(time, running)
 
     def fix_base(self, watts: float) -> None:
         """Take over what the device draws without work: from now on joules are what is above that."""
@@ -186,7 +187,7 @@ class Watts(Generic[K]):
             self._all.moment -= watts * self._length
             self._base.gram.clear()
             self._base_watts = watts
-            self._solve(self._block())
+            self._solve_all()
         self._base_watts = watts
 
     def saved(self) -> list[list[object]]:
@@ -235,15 +236,34 @@ class Watts(Generic[K]):
             term.told *= factor
             term.squares *= factor
 
-    def _solve_in_time(self, time: float, *, young: bool) -> None:
-        """Solve, seldom enough that it costs little: at once after the first intervals of a kind."""
-        effort = (min(len(self._terms), _BLOCK) / _SOLVE_KINDS) ** 3
+    def _solve_in_time(self, time: float, running: list[_Term]) -> None:
+        """Solve, seldom enough that it costs little: at once after the first intervals of a kind.
+
+        Where there are too many kinds, it is for those of which there is news: the one that ran just now whose turn is
+        longest ago, and those that ran together with it.
+        """
+        first = min(running, key=lambda term: term.solved_at)
+        kinds = len(self._terms) if len(self._terms) <= _BLOCK else min(len(first.gram), _BLOCK)
+        effort = (kinds / _SOLVE_KINDS) ** 3
+        young = any(term.intervals <= _YOUNG_INTERVALS for term in running)
         pause = _YOUNG_PAUSE * effort if young else max(1.0, effort)
         if time < self._solved_at + _SOLVE_SECONDS * pause:
             return
         self._solved_at = time
         self._forget()
-        self._solve(self._block())
+        block = self._block(first)
+        for term in block:
+            term.solved_at = time
+        self._solve(block)
+
+    def _solve_all(self) -> None:
+        """Solve for every kind, in as many blocks as it takes."""
+        left = dict.fromkeys(term for term in self._terms.values() if term.gram.get(term, 0.0) > 0)
+        while left:
+            block = self._block(next(iter(left)))
+            self._solve(block)
+            for term in block:
+                left.pop(term, None)
 
     def _forget(self) -> None:
         """Drop the sums of kinds that have not run for long; their watts are remembered, once they mean something."""
@@ -257,14 +277,13 @@ class Watts(Generic[K]):
             term.gram, term.moment, term.number, term.told, term.squares = {}, 0.0, 0.0, 0.0, 0.0
             term.prior = (term.watts, max(term.error, _REMEMBERED * term.watts))
 
-    def _block(self) -> list[_Term]:
-        """Return the kinds to be solved for now: all, or in turns one with those that run together with it most."""
+    def _block(self, first: _Term) -> list[_Term]:
+        """Return the kinds to be solved for now: all, or one with those that run together with it most."""
         terms = [term for term in self._terms.values() if term.gram.get(term, 0.0) > 0]
         if len(terms) <= _BLOCK:
             return terms
-        self._turn += 1
-        first = terms[self._turn % len(terms)]
         together = {other: first.gram[other] / math.sqrt(other.gram[other]) for other in terms if other in first.gram}
+        together[first] = math.inf
         return sorted(together, key=lambda other: -together[other])[:_BLOCK]
 
     def _solve(self, block: list[_Term]) -> None:
