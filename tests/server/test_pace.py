@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perjoule_server.batching import Job, Lane, Lanes, choose
+from perjoule_server.batching import Batch, Job, Lane, Lanes, choose
 from perjoule_server.pace import KEPT, Pace
 from perjoule_server.tasks.base import Prepared
 
@@ -112,4 +112,4 @@ def test_a_lane_learns_from_its_own_batches() -> None:
         lanes.put(lane, Job(Prepared(None, length), float(place), 100.0))
     lanes.close()  # or a third batch would be waited for
     taken = [lanes.take(), lanes.take()]
-    assert [[job.prepared.length for job in batch.jobs] for batch in taken if batch] == [[5, 6, 7], [95, 90]]
+    assert [[job.prepared.length for job in batch.jobs] for batch in taken if isinstance(batch, Batch)] == [[5, 6, 7], [95, 90]]
