@@ -111,5 +111,5 @@ def test_a_lane_learns_from_its_own_batches() -> None:
         lanes.reserve(lane)
         lanes.put(lane, Job(Prepared(None, length), float(place), 100.0))
     lanes.close()  # or a third batch would be waited for
-    taken = [lanes.take(), lanes.take()]
-    assert [[job.prepared.length for job in batch.jobs] for batch in taken if isinstance(batch, Batch)] == [[5, 6, 7], [95, 90]]
+    taken = [batch.jobs for batch in (lanes.take(), lanes.take()) if isinstance(batch, Batch)]
+    assert [[job.prepared.length for job in jobs] for jobs in taken] == [[5, 6, 7], [95, 90]]
