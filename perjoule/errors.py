@@ -12,7 +12,10 @@
     │   └── DeviceLostError        a device that was there no longer answers
     ├── IntensityError             a live carbon intensity cannot be had now
     ├── RequestError               one inference request cannot be served (each has an HTTP status)
+    │   ├── UnauthorizedError      401  no valid token
+    │   ├── ForbiddenError         403  not with this token, or not from here
     │   ├── NotFoundError          404  unknown task or model
+    │   ├── ConflictError          409  not in the state that the model is in
     │   ├── InvalidInputError      422  the body does not fit the task's schema, or is over a model limit
     │   ├── TooLargeError          413  body, pixels or audio over the limit
     │   ├── BusyError              429  the queue is full
@@ -93,6 +96,30 @@ class NotFoundError(RequestError):
 
     status = 404
     code = "not_found"
+    outcome = "invalid"
+
+
+class UnauthorizedError(RequestError):
+    """No valid token."""
+
+    status = 401
+    code = "unauthorized"
+    outcome = "invalid"
+
+
+class ForbiddenError(RequestError):
+    """Not with this token, or not from where the request comes."""
+
+    status = 403
+    code = "forbidden"
+    outcome = "invalid"
+
+
+class ConflictError(RequestError):
+    """Not in the state that the model is in."""
+
+    status = 409
+    code = "conflict"
     outcome = "invalid"
 
 

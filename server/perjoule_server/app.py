@@ -18,16 +18,26 @@ from perjoule.errors import UnavailableError
 from perjoule_server import openapi
 from perjoule_server.accounting import Accounting
 from perjoule_server.adapters.huggingface import dialect_of
-from perjoule_server.adapters.routes import add_openai
+from perjoule_server.adapters.routes import ROUTES, add_openai
+from perjoule_server.auth import Tokens
 from perjoule_server.engine import Engine, Model, State
 from perjoule_server.exchange import Exchange
-from perjoule_server.metrics import ServerMetrics
+from perjoule_server.guard import HEALTH, METRICS, Guard
+from perjoule_server.metrics import UNKNOWN, ServerMetrics
 from perjoule_server.problems import problem, request_id
 
 _DESCRIPTION = "Inference for the tasks of the study, batched on one device, with metrics for energy per inference."
 
 
-def make_app(engine: Engine, exchange: Exchange, metrics: ServerMetrics, created: int) -> FastAPI:
+def make_app(
+    engine: Engine,
+    exchange: Exchange,
+    metrics: ServerMetrics,
+    created: int,
+    tokens: Tokens | None = None,
+    *,
+    guard_metrics: bool = False,
+) -> FastAPI:
     """Return the application. Whoever serves further routes adds them here.
 
     Args:
@@ -35,6 +45,8 @@ def make_app(engine: Engine, exchange: Exchange, metrics: ServerMetrics, created
         exchange: answers inference requests.
         metrics: what ``/metrics`` shows.
         created: Unix time that ``/v1/models`` shows.
+        tokens: who may ask; None for everyone.
+        guard_metrics: whether ``/metrics`` wants a token too.
     """
     app = FastAPI(
         title="inference-server", version=__version__, description=_DESCRIPTION, docs_url=None, redoc_url=None,
@@ -42,6 +54,10 @@ def make_app(engine: Engine, exchange: Exchange, metrics: ServerMetrics, created
     )  # fmt: skip
     app.add_exception_handler(HTTPException, _http_problem)
     app.add_exception_handler(Exception, _failure)
+    app.add_middleware(
+        Guard, tokens=tokens, open_paths=HEALTH if guard_metrics else HEALTH | {METRICS},
+        dialects={route.path: route for route in ROUTES}, refused=metrics.refused(UNKNOWN).inc, clock=engine.clock,
+    )  # fmt: skip
     _add_inference(app, engine, exchange)
     add_openai(app, exchange)
     _add_energy(app, engine.accounting)

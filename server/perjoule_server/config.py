@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from perjoule import __version__
+from perjoule.errors import UsageError
 from perjoule.workloads import WORKLOADS, workload
 
 EXAMPLES = """examples:
@@ -35,6 +36,8 @@ class ServerConfig:
         dtype: precision of the weights; ``auto`` for that in which they are stored.
         allow_bin: whether weights may be ``.bin`` files.
         energy_device: name of the device in spans and metrics; None derives it from ``device`` and the exporter.
+        auth_tokens: file with the bearer tokens of those who may ask; None lets everyone.
+        auth_metrics: whether ``/metrics`` wants a token too.
         span_socket: where the exporter listens for spans; None for its usual places.
         energy_history: requests whose energy can be asked for afterwards.
         torch_threads: threads of one operation on a CPU.
@@ -55,6 +58,8 @@ class ServerConfig:
     dtype: str = "float32"
     allow_bin: bool = False
     energy_device: str | None = None
+    auth_tokens: str | None = None
+    auth_metrics: bool = False
     span_socket: str | None = None
     energy_history: int = 10_000
     torch_threads: int = 1
@@ -124,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
     _add_serving(made)
     _add_limits(made)
     _add_times(made)
+    _add_auth(made)
     return made
 
 
@@ -239,10 +245,27 @@ def _add_times(made: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_auth(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--auth.tokens",
+        dest="auth_tokens",
+        type=_path,
+        metavar="FILE",
+        help="who may ask: lines of TOKEN [plain|admin [NAME]], read again on SIGHUP (default: everyone)",
+    )
+    made.add_argument(
+        "--auth.metrics", dest="auth_metrics", action="store_true", help="/metrics wants a token too (default: open)"
+    )
+
+
 def from_arguments(argv: Sequence[str] | None = None) -> ServerConfig:
     """Parse a command line; argparse exits with 2 where a flag cannot be honoured.
 
     Raises:
         UnknownWorkloadError: ``--tasks`` names something else than a workload; the message lists them.
+        UsageError: flags that need each other.
     """
-    return ServerConfig(**vars(parser().parse_args(argv)))
+    config = ServerConfig(**vars(parser().parse_args(argv)))
+    if config.auth_metrics and config.auth_tokens is None:
+        raise UsageError("--auth.metrics needs --auth.tokens FILE")
+    return config

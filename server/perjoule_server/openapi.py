@@ -46,6 +46,7 @@ _HEADERS = {
     "x-output-tokens": "tokens written",
     "x-energy-joules": "joules of this request on the device; absent where they are unknown",
     "x-energy-quality": "estimated, settled or unknown",
+    "x-content-type-options": "nosniff: the answer is of its content type and no other",
 }
 
 _QUALITY: dict[str, Any] = {"type": "string", "enum": ["estimated", "settled", "unknown"]}

@@ -26,6 +26,7 @@ from perjoule.errors import PerjouleError
 from perjoule.spans import Spans
 from perjoule_server.accounting import Accounting
 from perjoule_server.app import make_app
+from perjoule_server.auth import Tokens, warn_if_open
 from perjoule_server.batching import Lanes
 from perjoule_server.config import ServerConfig
 from perjoule_server.energy import CPU, Device, synchronizer
@@ -38,6 +39,12 @@ from perjoule_server.tasks.base import ModelSpec, Task
 
 log = logging.getLogger(__name__)
 
+
+SECURITY_HEADERS = [
+    ("x-content-type-options", "nosniff"),  # what a model writes is never taken for a page
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+]
+"""Of every answer."""
 
 JOIN_SECONDS = 10.0
 """How long the device thread may take to end what it is doing: a batch, or the loading of one model."""
@@ -86,7 +93,10 @@ class Process:
         models = [Model(spec, ModelMetrics(metrics, spec, lambda: self.accounting.device)) for spec in specs]
         self.engine = Engine(models, Lanes(time.monotonic), self.accounting, time.monotonic, config.workers)
         self.exchange = Exchange(self.engine, metrics, config)
-        self.app: FastAPI = make_app(self.engine, self.exchange, metrics, int(time.time()))
+        self._tokens = Tokens(config.auth_tokens) if config.auth_tokens is not None else None
+        self.app: FastAPI = make_app(
+            self.engine, self.exchange, metrics, int(time.time()), self._tokens, guard_metrics=config.auth_metrics
+        )
         self._server = _Uvicorn(_uvicorn_config(self.app))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -116,10 +126,13 @@ class Process:
         if signals:  # only a running loop notices them
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._stop, number.name)
+            if self._tokens is not None:
+                self._loop.add_signal_handler(signal.SIGHUP, self._tokens.reload)
         host, port = listener.getsockname()[:2]
         name = self._device.name or f"{CPU} unless an exporter says otherwise"
         models = f"{len(self.engine.models)} models on {self._device.torch} ({name})"
         log.info("inference-server %s on http://%s:%d, %s", __version__, host, port, models)
+        warn_if_open(host, self._tokens)
         self.accounting.start()
         self.engine.start(partial(load_all, config=self._config, load=load), self._device_ended)
         await self._server.serve(sockets=[listener])
@@ -173,6 +186,7 @@ def _uvicorn_config(app: FastAPI) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        headers=SECURITY_HEADERS,
         proxy_headers=False,
         timeout_keep_alive=75,  # longer than a load test's quiet gaps, so that no request meets a closing connection
         timeout_graceful_shutdown=5,
