@@ -29,6 +29,7 @@ def write(files: Mapping[str, str], root: Path) -> list[str]:
     """Write the files whose text changed; return their paths."""
     changed = stale(files, root)
     for path in changed:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(files[path], encoding="utf-8")
     return changed
 

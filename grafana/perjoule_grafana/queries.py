@@ -17,10 +17,11 @@ TASK_DEVICE = f"{PLACE}, device, task, model"
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One recording rule."""
+    """One recording rule; ``labels`` are put on what it records."""
 
     record: str
     expr: str
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

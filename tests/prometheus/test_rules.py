@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "prometheus.yml"
 COMPOSE = ROOT / "prometheus" / "compose.yml"
 RULES = sorted((ROOT / "prometheus" / "rules").glob("*.yml"))
+ADAPTERS = sorted((ROOT / "prometheus" / "adapters").glob("*.yml"))
 TESTS = sorted((ROOT / "prometheus" / "tests").glob("*_test.yml"))
 
 
@@ -41,7 +42,7 @@ def test_compose_config_is_valid(promtool: Path) -> None:
 
 
 @pytest.mark.prometheus
-@pytest.mark.parametrize("path", RULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*RULES, *ADAPTERS], ids=lambda path: path.stem)
 def test_rules_are_valid(promtool: Path, path: Path) -> None:
     """Each rule file passes every lint of promtool."""
     run(promtool, "check", "rules", "--lint=all", "--lint-fatal", path)
