@@ -26,7 +26,8 @@ from perjoule_server.tasks.decoding import LanguageModel, give_padding
 from perjoule_server.tasks.diffusion import TextToImage
 from perjoule_server.tasks.encoder import FeatureExtraction, FillMask, TextClassification
 from perjoule_server.tasks.generate import Summarization, TextGeneration
-from perjoule_server.tasks.spans import QuestionAnswering, TokenClassification
+from perjoule_server.tasks.questions import QuestionAnswering
+from perjoule_server.tasks.spans import TokenClassification
 from perjoule_server.tasks.speech import SpeechRecognition
 from perjoule_server.tasks.tokens import Tokens
 from perjoule_server.tasks.vision import ImageClassification, ImageToText, ObjectDetection
