@@ -21,6 +21,7 @@
     │   ├── BusyError              429  the queue is full
     │   ├── ExpiredError           504  the deadline passed before the answer
     │   └── UnavailableError       503  loading, draining, or the device is lost
+    │       └── BrokenModelError   503  the model cannot be loaded
     └── MeasurementError           a load test could not be measured
         └── UnreachableError       the server, exporter or Prometheus does not answer
 
@@ -83,12 +84,14 @@ class IntensityError(PerjouleError):
 class RequestError(PerjouleError):
     """One inference request cannot be served. ``code`` is stable and machine readable.
 
-    ``outcome`` is the value of the label of the same name that counts it.
+    ``outcome`` is the value of the label of the same name that counts it. ``retry_after_seconds`` says when it is worth
+    asking again, where that is known.
     """
 
     status = 500
     code = "error"
     outcome = "error"
+    retry_after_seconds: float | None = None
 
 
 class NotFoundError(RequestError):
@@ -167,11 +170,21 @@ class ExpiredError(RequestError):
 
 
 class UnavailableError(RequestError):
-    """The server is loading or draining, or its device is lost."""
+    """The server is loading or draining, or its device is lost; or the model was unloaded by hand."""
 
     status = 503
     code = "unavailable"
     outcome = "draining"
+
+
+class BrokenModelError(UnavailableError):
+    """The model cannot be loaded; the message says why. It is tried again after ``retry_after_seconds``."""
+
+    outcome = "error"
+
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class MeasurementError(PerjouleError):

@@ -38,9 +38,8 @@ def _serve(config: ServerConfig) -> None:
     with program.listen(config.host, config.port) as listener:
         torch.set_num_threads(config.torch_threads)
         device = energy.resolve(config.device, config.energy_device)
-        program.Process(config, specs, device).run(
-            listener, partial(models.load, device=device.torch, allow_bin=config.allow_bin)
-        )
+        load = partial(models.load, device=device.torch, allow_bin=config.allow_bin)
+        program.Process(config, specs, device, load).run(listener)
 
 
 if __name__ == "__main__":

@@ -30,8 +30,14 @@ FAREWELL_SECONDS = 0.5
 SETTLED_SECONDS = 0.35
 """How long an answer waits for its settled energy: two of the slowest counters' ticks and the exporter's grace."""
 
+Others = Callable[[], Callable[[], None] | None]
+
 _ASK_SECONDS = 0.01  # the exporter's answers are read no more often
 _ID_LENGTH = 64
+
+
+def _nobody() -> None:
+    """Say that nobody else waits for the device."""
 
 
 class Accounting:
@@ -94,9 +100,12 @@ class Accounting:
             yield
             self.synchronize()
 
-    def work(self, costs: Sequence[Cost], audience: Audience) -> "BatchWork":
-        """Return the account of one run of a batch of one model; ``audience`` are those who wait for it."""
-        return BatchWork(self, costs, audience)
+    def work(self, costs: Sequence[Cost], audience: Audience, others: Others = _nobody) -> "BatchWork":
+        """Return the account of one run of a batch of one model; ``audience`` are those who wait for it.
+
+        ``others`` returns what runs one batch of somebody else, if one waits.
+        """
+        return BatchWork(self, costs, audience, others)
 
     # Of BatchWork, on the device thread
 
@@ -198,34 +207,62 @@ def _pending_of(costs: Iterable[Cost]) -> list[Pending]:
 
 
 class _Phase:
-    """A phase under way, of ``count`` requests. See ``tasks.base.Phase``."""
+    """A phase under way: a span, or several one after the other. See ``tasks.base.Phase``."""
 
-    def __init__(self, count: int, weights: Sequence[float]) -> None:
-        self._count = count
+    def __init__(self, accounting: Accounting, costs: Sequence[Cost], name: str, weights: Sequence[float]) -> None:
+        self._accounting, self._costs, self._name = accounting, costs, name
+        self._told: Sequence[float] = [0.0] * len(costs)
         self.weigh(weights)
+        self.begin()
 
     def weigh(self, weights: Sequence[float]) -> None:
         """See ``Phase.weigh``."""
-        if len(weights) != self._count:
-            raise ValueError(f"{len(weights)} weights for {self._count} requests")
-        self.weights = weights
+        if len(weights) != len(self._costs):
+            raise ValueError(f"{len(weights)} weights for {len(self._costs)} requests")
+        self._weights = weights
+
+    def begin(self) -> None:
+        """Begin a span."""
+        self._span = self._accounting.began(self._costs, self._name)
+        self._start_ns = time.monotonic_ns()
+
+    def end(self, done: Sequence[float] | None = None) -> None:
+        """End the span with what it adds to those before it: up to ``done``, or all that is left."""
+        whole = self._weights if done is None else done
+        weights = [max(0.0, now - before) for now, before in zip(whole, self._told, strict=True)]
+        self._told = whole
+        self._accounting.ended(self._span, self._name, self._costs, weights, self._start_ns)
 
 
 class BatchWork:
     """One run of a batch: its phases are spans. See ``tasks.base.Work``."""
 
-    def __init__(self, accounting: Accounting, costs: Sequence[Cost], audience: Audience) -> None:
-        self._accounting, self._costs = accounting, costs
+    def __init__(self, accounting: Accounting, costs: Sequence[Cost], audience: Audience, others: Others) -> None:
+        self._accounting, self._costs, self._others = accounting, costs, others
+        self._phase: _Phase | None = None
         self.left, self.listens, self.tell = audience.left, audience.listens, audience.tell
 
     @contextmanager
     def phase(self, name: str, weights: Sequence[float]) -> Iterator[_Phase]:
         """See ``Work.phase``."""
-        phase = _Phase(len(self._costs), weights)
-        span = self._accounting.began(self._costs, name)
-        start_ns = time.monotonic_ns()
+        self._phase = phase = _Phase(self._accounting, self._costs, name, weights)
         try:
             yield phase
             self._accounting.synchronize()  # a device that is lost raises here, and its span ends all the same
         finally:
-            self._accounting.ended(span, name, self._costs, phase.weights, start_ns)
+            self._phase = None
+            phase.end()
+
+    def pause(self, done: Sequence[float]) -> None:
+        """See ``Work.pause``."""
+        if self._phase is None:
+            raise ValueError("a pause stands within a phase")
+        other = self._others()
+        if other is None:
+            return
+        self._accounting.synchronize()
+        self._phase.end(done)
+        try:
+            other()
+        finally:
+            self._phase.begin()

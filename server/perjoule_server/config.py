@@ -7,6 +7,7 @@ where they are opened). Standard library only, so that ``--help`` works without 
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ EXAMPLES = """examples:
 
   curl http://127.0.0.1:8080/v1/tasks/text-classification -d '{"inputs": "I like it"}'
 """
+
+
+_LONGEST_WAIT_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,9 @@ class ServerConfig:
         torch_threads: threads of one operation on a CPU.
         queue: most requests that may wait for one model.
         token_budget: most tokens of a batch, padding included.
+        max_wait_seconds: how long a request may wait for company while the device is free.
+        load: ``eager`` or ``lazy``: whether models are loaded at the start, or when they are asked for.
+        memory_budget: bytes that the weights of all loaded models may take; None for no limit.
         workers: threads that tokenise and decode media, and as many that shape replies.
         body_bytes: largest body.
         timeout_seconds: deadline of a request that names none.
@@ -65,6 +72,9 @@ class ServerConfig:
     torch_threads: int = 1
     queue: int = 256
     token_budget: int = 16_384
+    max_wait_seconds: float = 0.0
+    load: str = "eager"
+    memory_budget: int | None = None
     workers: int = 2
     body_bytes: int = 32 * 2**20
     timeout_seconds: float = 300.0
@@ -94,6 +104,25 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not (math.isfinite(value) and value > 0):
         raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value
+
+
+def _milliseconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= _LONGEST_WAIT_MS:
+        raise argparse.ArgumentTypeError(f"{text} is no number of milliseconds from 0 to {_LONGEST_WAIT_MS}")
+    return value / 1000
+
+
+def _bytes(text: str) -> int:
+    """Return bytes: a whole number, with K, M, G, T (thousands) or Ki, Mi, Gi, Ti behind it if one likes."""
+    found = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,6})?)([KMGT]?)(i?)B?", text)
+    value = 0
+    if found and (found[2] or not found[3]):
+        base = 1024 if found[3] else 1000
+        value = int(float(found[1]) * base ** " KMGT".index(found[2] or " "))
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write bytes, or 800M, 16G, 24GiB")
     return value
 
 
@@ -255,6 +284,32 @@ def _add_auth(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "--auth.metrics", dest="auth_metrics", action="store_true", help="/metrics wants a token too (default: open)"
+    )
+
+
+def _add_life(made: argparse.ArgumentParser) -> None:
+    default = ServerConfig()
+    add = made.add_argument
+    add(
+        "--max-wait-ms",
+        dest="max_wait_seconds",
+        type=_milliseconds,
+        default=default.max_wait_seconds,
+        metavar="MS",
+        help="how long a request may wait for company while the device is free (default: 0)",
+    )
+    add(
+        "--load",
+        choices=("eager", "lazy"),
+        default=default.load,
+        help="load models at the start, or each when it is first asked for (default: %(default)s)",
+    )
+    add(
+        "--memory-budget",
+        type=_bytes,
+        default=default.memory_budget,
+        metavar="BYTES",
+        help="memory that weights may take, as 16G; the model used longest ago makes room (default: no limit)",
     )
 
 

@@ -51,3 +51,12 @@ def synchronizer(device: Device) -> Callable[[], None]:
     import torch
 
     return lambda: torch.cuda.synchronize(device.torch)
+
+
+def releaser(device: Device) -> Callable[[], None]:
+    """Return what gives back the memory that torch keeps for later; on a CPU it keeps none."""
+    if not device.torch.startswith("cuda"):
+        return lambda: None
+    import torch
+
+    return torch.cuda.empty_cache

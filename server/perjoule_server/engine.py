@@ -1,30 +1,33 @@
 """From an accepted request to its reply: prepare on a worker thread, wait in a lane, run on the device, finish.
 
-One device thread runs all models of the process. A request crosses back to the event loop once, when its whole batch is
-ready: preparing threads put straight into the lanes, and the device thread hands its outputs straight to finishing
-threads. What runs on the device is told to ``accounting``, and on the event loop how it ended. Knows nothing of HTTP;
-its clock, its models' loader and its loop are arguments.
+One device thread runs, loads and unloads all models of the process. A request crosses back to the event loop once, when
+its whole batch is ready: preparing threads put straight into the lanes, and the device thread (``device``) hands its
+outputs straight to finishing threads. What runs on the device is told to ``accounting``, and on the event loop how it
+ended. Knows nothing of HTTP; its clock, its models' loader and its loop are arguments.
 """
 
 import asyncio
-import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 
-from perjoule.errors import ExpiredError, NotFoundError, UnavailableError
+from perjoule.errors import ExpiredError, InvalidInputError, NotFoundError, UnavailableError
 from perjoule_server.accounting import PENDING_SECONDS, Accounting
-from perjoule_server.batching import Batch, Job, Lane, Lanes, run_apart
+from perjoule_server.batching import Job, Lanes, Order
 from perjoule_server.cost import Cost
-from perjoule_server.metrics import ModelMetrics
-from perjoule_server.pieces import Pieces, Readers
+from perjoule_server.device import DeviceWork, Posts
+from perjoule_server.life import Life
+from perjoule_server.loading import Loader
+from perjoule_server.pieces import Pieces
 from perjoule_server.schemas import Envelope, task_request
-from perjoule_server.tasks.base import ModelSpec, Prepared, RawOutput, Task
+from perjoule_server.served import Model, ModelState
+from perjoule_server.tasks.base import Task, Writer
+from perjoule_server.tickets import Reply, Results, Ticket, Timing
+
+__all__ = ["Engine", "Model", "ModelState", "Reply", "State", "Ticket", "Timing"]
 
 log = logging.getLogger(__name__)
 
@@ -38,102 +41,26 @@ class State(StrEnum):
     LOST = "lost"
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """What a request saw of the device: its wait, and how long and in how large a batch it ran."""
-
-    queue_seconds: float
-    batch_seconds: float
-    batch_size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A finished reply with what its headers and metrics tell."""
-
-    body: bytes
-    media_type: str
-    timing: Timing
-    input_tokens: int
-    output_tokens: int
-    work_units: float
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A request on its way.
-
-    Attributes:
-        future: what its client waits on.
-        cost: its spans.
-        pieces: what its client reads along, if it does; closed when it ends.
-        job: its place in the lane, once it is prepared.
-        ended: how it ended, if nobody waits for it any more: ``cancelled`` or ``expired``.
-    """
-
-    future: "asyncio.Future[Reply]"
-    cost: Cost
-    pieces: Pieces | None = None
-    job: Job | None = None
-    ended: str | None = None
-
-    def forsake(self, error: Exception, outcome: str) -> None:
-        """Wait no longer; ``error`` is what its client is told, if it is there. On the event loop."""
-        if not self.future.done():
-            self.ended = outcome
-            self.future.set_exception(error)
-
-    def outcome(self) -> str:
-        """Return how a request ended that nobody waits for: a cancelled handler is a cancelled request."""
-        return self.ended or ("cancelled" if self.future.cancelled() else "error")
-
-
-Results = Sequence[tuple[Ticket, Reply | Exception]]
-"""Requests with what becomes of them."""
-
-
-@dataclass(slots=True, eq=False)
-class Model:
-    """One model that serves one workload. ``task`` and ``lane`` are there once it is loaded."""
-
-    spec: ModelSpec
-    metrics: ModelMetrics
-    state: State = State.LOADING
-    task: Task | None = None
-    lane: Lane | None = None
-    in_flight: int = 0
-
-    def __post_init__(self) -> None:
-        self.metrics.watch(lambda: float(len(self.lane.queue)) if self.lane else 0.0, lambda: float(self.in_flight))
-
-    @property
-    def served(self) -> tuple[Task, Lane]:
-        """Its task and lane.
-
-        Raises:
-            UnavailableError: it is not loaded yet.
-        """
-        if self.task is None or self.lane is None:
-            raise UnavailableError(f"{self.spec.id} is still loading")
-        return self.task, self.lane
-
-
 class Engine:
     """All models of the process, their lanes and their threads."""
 
     def __init__(
-        self, models: Sequence[Model], lanes: Lanes, accounting: Accounting, clock: Callable[[], float], workers: int
-    ) -> None:
+        self, models: Sequence[Model], lanes: Lanes, loader: Loader, accounting: Accounting,
+        clock: Callable[[], float], workers: int,
+    ) -> None:  # fmt: skip
         self.models = tuple(models)
         self.accounting = accounting
         self.clock = clock
         self.state = State.LOADING
-        self._lanes = lanes
-        self._by_lane: dict[Lane, Model] = {}
+        self._lanes, self._loader = lanes, loader
+        for model in self.models:
+            lanes.add(model.lane)
         self.preparers = ThreadPoolExecutor(workers, "prepare")
-        self._finishers = ThreadPoolExecutor(workers, "finish")
+        posts = Posts(self.to_loop, self._post, self._ran, ThreadPoolExecutor(workers, "finish"))
+        self._device = DeviceWork({model.lane: model for model in self.models}, lanes, accounting, clock, posts)
+        self._life = Life(self.models, lanes, loader, self)
+        self._eager: Sequence[Model] = ()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._running: Sequence[Job] = ()
         self._tickets: set[Ticket] = set()
         self._thread: threading.Thread | None = None
         self._ended: Callable[[BaseException | None], None] = lambda _: None
@@ -160,8 +87,8 @@ class Engine:
     def explain(self) -> str:
         """Say why nothing is accepted."""
         if self.state is State.LOADING:
-            ready = sum(model.state is State.READY for model in self.models)
-            return f"loading: {ready} of {len(self.models)} models are ready"
+            ready = sum(model.state is ModelState.READY for model in self._eager)
+            return f"loading: {ready} of {len(self._eager)} models are ready"
         return "the device is lost" if self.state is State.LOST else "the server is shutting down"
 
     def refuse_unless_ready(self) -> None:
@@ -173,13 +100,46 @@ class Engine:
         if self.state is not State.READY:
             raise UnavailableError(self.explain())
 
+    # Which of them are in memory; see ``Life``.
+
+    async def load(self, model_id: str) -> None:
+        """Load all that is served under an id; returns when it serves. Loading what is loaded is no error.
+
+        Raises:
+            NotFoundError: nothing is served under it.
+            BrokenModelError: it cannot be loaded; the message says why.
+            UnavailableError: the server starts, ends, or has lost its device.
+        """
+        self.refuse_unless_ready()
+        for model in self._called(model_id):
+            await self._life.load(model)
+
+    async def unload(self, model_id: str) -> None:
+        """Answer what was accepted and give back the memory; from now on requests are refused until it is loaded.
+
+        Raises:
+            NotFoundError: nothing is served under it.
+            UnavailableError: the server starts, ends, or has lost its device.
+        """
+        self.refuse_unless_ready()
+        for model in self._called(model_id):
+            await self._life.unload(model)
+
+    def _called(self, model_id: str) -> list[Model]:
+        models = [model for model in self.models if model.spec.id == model_id]
+        if not models:
+            raise NotFoundError(f"unknown model {model_id[:128]!r}; /v1/models lists what is served")
+        return models
+
     # On the event loop.
 
-    def start(self, load: Callable[["Engine"], None], ended: Callable[[BaseException | None], None]) -> None:
-        """Start the device thread: it calls ``load`` and then serves; ``ended`` is called on the loop when it ends."""
+    def start(self, eager: Sequence[Model], ended: Callable[[BaseException | None], None]) -> None:
+        """Start the device thread: it loads ``eager`` and then serves; ``ended`` is called on the loop when it ends."""
         self._loop = asyncio.get_running_loop()
-        self._ended = ended
-        self._thread = threading.Thread(target=self._main, args=(load,), name="device", daemon=True)
+        self._eager, self._ended = tuple(eager), ended
+        for model in self._eager:
+            model.state = ModelState.LOADING
+        self._thread = threading.Thread(target=self._main, name="device", daemon=True)
         self._thread.start()
 
     def submit(
@@ -188,30 +148,43 @@ class Engine:
         """Send a request on its way; the ticket's future ends with the reply or a ``RequestError``.
 
         ``name`` is the request's id as its client knows it; it need not be the only one of that id. ``pieces`` are
-        given its tokens as they are written, by a task that is a ``Writer``.
+        given its tokens as they are written, by a task that is a ``Writer``. If the model is not loaded, it is now,
+        and the request waits for that.
 
         Raises:
             BusyError: the model's lane is full.
-            UnavailableError: nothing is accepted.
+            UnavailableError: nothing is accepted, or not for this model.
         """
         self.refuse_unless_ready()
-        _, lane = model.served
-        self._lanes.reserve(lane)
+        self._life.admit(model)
+        if model.task is None:
+            self._life.want(model)
+        self._lanes.reserve(model.lane)
         cost = self.accounting.cost(name, model.spec.task, model.spec.id)
         ticket = Ticket(asyncio.get_running_loop().create_future(), cost, pieces)
         if pieces is not None:
             ticket.future.add_done_callback(lambda _: pieces.close())
         model.in_flight += 1
+        model.used = self.clock()
         self._tickets.add(ticket)
-        self.preparers.submit(self._prepare, model, envelope, deadline, ticket)
+        self.proceed(model, ticket, envelope, deadline)
         return ticket
+
+    def proceed(self, model: Model, ticket: Ticket, envelope: Envelope, deadline: float) -> None:
+        """Have a request prepared, or wait for its model if that is not there."""
+        task = model.task
+        if task is None:
+            model.waiting[ticket] = envelope, deadline
+        else:
+            self.preparers.submit(self._prepare, model, task, envelope, deadline, ticket)
 
     def settle(self, model: Model, ticket: Ticket) -> None:
         """End a request: whoever waited no longer does. Its place is freed if it still waits."""
         model.in_flight -= 1
         self._tickets.discard(ticket)
+        self._life.leave(model, ticket)
         unanswered = ticket.future.cancel() or ticket.future.cancelled() or ticket.future.exception() is not None
-        if unanswered and ticket.job is not None and model.lane is not None:
+        if unanswered and ticket.job is not None:
             self._lanes.discard(model.lane, ticket.job)
 
     def give_up(self) -> None:
@@ -245,14 +218,24 @@ class Engine:
             outcomes.append((ticket.cost, outcome))
         return outcomes
 
-    def _conclude(self, results: Results) -> None:
+    def conclude(self, results: Results) -> None:
         """Answer requests that the device has done with, or never gets."""
         self.accounting.concluded(self._deliver(results))
 
     def _post(self, results: Results) -> None:
         """Conclude from any thread."""
         if results:
-            self._to_loop(self._conclude, results)
+            self.to_loop(self.conclude, results)
+
+    def to_loop(self, call: Callable[..., None], *arguments: object) -> None:
+        """Call a function on the event loop, from any thread."""
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(call, *arguments)
+
+    def _ran(self) -> None:
+        if not self._watching:
+            self.to_loop(self._watch_ends)
 
     def _look_after_ends(self) -> None:
         """Tell the ends of spans whose requests are not answered in time."""
@@ -267,50 +250,57 @@ class Engine:
 
     # On the preparing threads.
 
-    def _prepare(self, model: Model, envelope: Envelope, deadline: float, ticket: Ticket) -> None:
-        task, lane = model.served
+    def _prepare(self, model: Model, task: Task, envelope: Envelope, deadline: float, ticket: Ticket) -> None:
         placed = False
         try:
             if ticket.future.done():
                 return
+            if ticket.pieces is not None:
+                ticket.pieces.writer = _writer(model, task)
             prepared = task.prepare(task_request(model.spec.task, envelope))
             ticket.job = Job(prepared, self.clock(), deadline, ticket)
             if not ticket.future.done():
                 placed = True
-                self._lanes.put(lane, ticket.job)
+                self._lanes.put(model.lane, ticket.job)
         except Exception as error:  # noqa: BLE001 (the edge to a task: whatever it raises belongs to this request)
             self._post([(ticket, error)])
         finally:
             if not placed:
-                self._lanes.release(lane)
+                self._lanes.release(model.lane)
 
     # On the device thread.
 
-    def add(self, model: Model, task: Task, token_budget: int, limit: int) -> None:
-        """Serve a model that was loaded."""
-        lane = Lane(model.spec.id, task.max_batch, token_budget, limit)
-        self._by_lane[lane] = model
-        self._lanes.add(lane)
-        model.task, model.lane, model.state = task, lane, State.READY
-
-    def _main(self, load: Callable[["Engine"], None]) -> None:
+    def _main(self) -> None:
         error: BaseException | None = None
         try:
-            load(self)
-            self._to_loop(self._become_ready)
-            while (batch := self._lanes.take()) is not None:
-                self._execute(batch)
+            self._start_models()
+            self.to_loop(self._become_ready)
+            while (work := self._lanes.take()) is not None:
+                if isinstance(work, Order):
+                    work.run()
+                else:
+                    self._device.execute(work)
         except BaseException as failure:  # noqa: BLE001 (the edge of the thread: its end must never pass unseen)
             error = failure
         finally:
-            left = [*self._running, *self._lanes.abandon()]
+            left = [*self._device.running, *self._lanes.abandon()]
             self._post([(job.ticket, UnavailableError("the device is lost")) for job in left])
-            self._to_loop(self._end, error)
+            self.to_loop(self._end, error)
 
-    def _to_loop(self, call: Callable[..., None], *arguments: object) -> None:
-        if self._loop is not None:
-            with suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(call, *arguments)
+    def _start_models(self) -> None:
+        """Load what is to be there from the start, as far as there is room; the rest is loaded when it is asked for."""
+        began = self.clock()
+        for model in self._eager:
+            if self.state is not State.LOADING:  # a signal came meanwhile
+                return
+            if self._loader.fits(model):
+                self._loader.load(model)
+                model.state = ModelState.READY
+            else:
+                model.state = ModelState.UNLOADED
+                log.warning("%s: no room within --memory-budget; loaded when it is asked for", model.spec.id)
+        ready = sum(model.task is not None for model in self.models)
+        log.info("%d of %d models ready in %.1f s", ready, len(self.models), self.clock() - began)
 
     def _become_ready(self) -> None:
         if self.state is State.LOADING:
@@ -319,63 +309,16 @@ class Engine:
     def _end(self, error: BaseException | None) -> None:
         if error is not None:
             self.state = State.LOST
-            for model in self.models:
-                model.state = State.LOST
+        self._life.end(lost=error is not None)
         self._ended(error)
 
-    def _execute(self, batch: Batch) -> None:
-        model = self._by_lane[batch.lane]
-        late = ExpiredError("the deadline passed in the queue")
-        self._post([(job.ticket, late) for job in batch.expired])
-        jobs = [job for job in batch.jobs if not job.ticket.future.done()]
-        if not jobs:
-            return
-        self._running = jobs
-        task, lane = model.served
-        started = self.clock()
-        outputs = run_apart(partial(self._run, task), jobs)
-        seconds = self.clock() - started
-        if not self._watching:
-            self._to_loop(self._watch_ends)
-        done = [(job, raw) for job, raw in zip(jobs, outputs, strict=True) if isinstance(raw, RawOutput)]
-        self._lanes.learn(lane, jobs, seconds)
-        model.metrics.batch(
-            seconds,
-            [started - job.queued for job in jobs],
-            sum(job.prepared.input_tokens for job, _ in done),
-            sum(raw.padding_tokens for _, raw in done),
-        )
-        self._finishers.submit(self._finish, model, jobs, outputs, (started, seconds))
-        self._running = ()
 
-    def _run(self, task: Task, jobs: Sequence[Job]) -> Sequence[RawOutput]:
-        tickets: list[Ticket] = [job.ticket for job in jobs]
-        readers = Readers([each.pieces for each in tickets], lambda index: tickets[index].future.done(), self._to_loop)
-        work = self.accounting.work([each.cost for each in tickets], readers)
-        return task.run([job.prepared for job in jobs], work)
+def _writer(model: Model, task: Task) -> Writer:
+    """Return a task that tells its tokens.
 
-    # On the finishing threads.
-
-    def _finish(
-        self, model: Model, jobs: Sequence[Job], outputs: Sequence[RawOutput | Exception], times: tuple[float, float]
-    ) -> None:
-        started, seconds = times
-        task, _ = model.served
-        results: list[tuple[Ticket, Reply | Exception]] = []
-        for job, output in zip(jobs, outputs, strict=True):
-            try:
-                timing = Timing(started - job.queued, seconds, len(jobs))
-                results.append((job.ticket, _reply(task, job.prepared, output, timing)))
-            except Exception as error:  # noqa: BLE001 (the edge to a task, one request at a time)
-                results.append((job.ticket, error))
-        self._post(results)
-
-
-def _reply(task: Task, prepared: Prepared, output: RawOutput | Exception, timing: Timing) -> Reply:
-    if isinstance(output, Exception):
-        raise output
-    answer = task.finish(prepared, output)
-    body = answer.output
-    if not isinstance(body, bytes):
-        body = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    return Reply(body, answer.media_type, timing, prepared.input_tokens, answer.output_tokens, answer.work_units)
+    Raises:
+        InvalidInputError: it does not.
+    """
+    if not isinstance(task, Writer):
+        raise InvalidInputError(f"stream must be false: {model.spec.id} answers in one piece", "stream")
+    return task

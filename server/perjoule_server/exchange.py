@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
-from perjoule.errors import BusyError, ExpiredError, InvalidInputError, NotFoundError, RequestError, TooLargeError
+from perjoule.errors import ExpiredError, InvalidInputError, NotFoundError, RequestError, TooLargeError
 from perjoule.spans import added
 from perjoule_server.adapters.base import Asked, Dialect, Events, Part, Stamp
 from perjoule_server.bodies import BODIES_HELD, Bodies, ClientLeftError, Share, read_body
@@ -194,7 +194,6 @@ class Exchange:
         self, model: Model, envelope: Envelope, begin: Callable[[Writer, Stamp], Events], call: Call
     ) -> Response:
         """Begin to answer piece by piece, once there is a first; what fails before is told as any other failure."""
-        writer = self._writer(model)
         pieces = Pieces()
         vigil = Vigil(call.request, call.deadline - self._engine.clock()).__enter__()
         part = asyncio.create_task(self._one(model, envelope, call, vigil, pieces))
@@ -209,19 +208,9 @@ class Exchange:
         except BaseException:
             part.cancel()
             raise
-        events = begin(writer, Stamp(model.spec.id, call.name, int(time.time())))
+        events = begin(pieces.writer, Stamp(model.spec.id, call.name, int(time.time())))
         self._enter()
         return EventStream(Stream(first, pieces, part, events), call, self._engine.clock, self._leave)
-
-    def _writer(self, model: Model) -> Writer:
-        try:
-            task, _ = model.served
-            if not isinstance(task, Writer):
-                raise InvalidInputError(f"stream must be false: {model.spec.id} answers in one piece", "stream")
-        except RequestError as error:
-            model.metrics.failed(error.outcome)
-            raise
-        return task
 
 
 def _outcome(error: BaseException) -> str:
@@ -239,7 +228,7 @@ def _told(error: BaseException, dialect: Dialect, name: str) -> Response:
         return problem(499, "cancelled", "the client closed the connection", name)
     known = known_error(error, name)
     headers = {}
-    if isinstance(known, BusyError):
+    if known.retry_after_seconds is not None:
         headers["retry-after"] = str(round(known.retry_after_seconds))
     if isinstance(known, (TooLargeError, ExpiredError)):
         headers["connection"] = "close"  # the rest of the body, if any, is not worth reading

@@ -99,6 +99,12 @@ class _OnDevice:
             self._served = (dtype, revision, weights)
             self._info.labels(*self._names, self._name, *self._served).set(1)
 
+    def unloaded(self) -> None:
+        with self._lock:
+            if self._served is not None:
+                self._info.remove(*self._names, self._name, *self._served)
+            self._served = None
+
     def busy(self, seconds: float) -> None:
         self.follow()
         with self._lock:
@@ -151,6 +157,10 @@ class ModelMetrics:
     def loaded(self, dtype: str, revision: str, weights: str) -> None:
         """Publish what is served."""
         self._on_device.loaded(dtype, revision, weights)
+
+    def unloaded(self) -> None:
+        """Publish that it is not in memory any more."""
+        self._on_device.unloaded()
 
     def watch(self, depth: Callable[[], float], in_flight: Callable[[], float]) -> None:
         """Read the two gauges from their sources at each scrape."""

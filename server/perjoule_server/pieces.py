@@ -7,17 +7,29 @@ Knows nothing of HTTP or of what tokens mean.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from perjoule_server.tasks.base import Token
+from perjoule_server.tasks.base import Token, Writer
 
 
 class Pieces:
     """The tokens of one request that its reader has not taken yet. For the event loop only."""
 
     def __init__(self) -> None:
+        self._writer: Writer | None = None
         self._tokens: list[Token] = []
         self._known = 0
         self._closed = False
         self._changed = asyncio.Event()
+
+    @property
+    def writer(self) -> Writer:
+        """What makes text of them; it is there before the first."""
+        if self._writer is None:
+            raise RuntimeError("nothing has been written yet")
+        return self._writer
+
+    @writer.setter
+    def writer(self, writer: Writer) -> None:
+        self._writer = writer
 
     def put(self, token: Token) -> None:
         """Add a token, unless it was told before: by a run of the batch that failed."""

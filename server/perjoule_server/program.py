@@ -27,12 +27,12 @@ from perjoule.spans import Spans
 from perjoule_server.accounting import Accounting
 from perjoule_server.app import make_app
 from perjoule_server.auth import Tokens, warn_if_open
-from perjoule_server.batching import Lanes
+from perjoule_server.batching import Lane, Lanes
 from perjoule_server.config import ServerConfig
-from perjoule_server.energy import CPU, Device, synchronizer
+from perjoule_server.energy import CPU, Device, releaser, synchronizer
 from perjoule_server.engine import Engine, Model, State
 from perjoule_server.exchange import Exchange
-from perjoule_server.loading import load_all
+from perjoule_server.loading import Loader
 from perjoule_server.metrics import ModelMetrics, ServerMetrics
 from perjoule_server.protocol import LimitedProtocol
 from perjoule_server.tasks.base import ModelSpec, Task
@@ -82,7 +82,9 @@ def listen(host: str, port: int) -> socket.socket:
 class Process:
     """One server on one socket, from start to end."""
 
-    def __init__(self, config: ServerConfig, specs: Sequence[ModelSpec], device: Device) -> None:
+    def __init__(
+        self, config: ServerConfig, specs: Sequence[ModelSpec], device: Device, load: Callable[[ModelSpec], Task]
+    ) -> None:
         self._config = config
         self._device = device
         metrics = ServerMetrics(CollectorRegistry())
@@ -90,8 +92,10 @@ class Process:
             partial(_spans, config, specs, device), synchronizer(device), config.energy_history, device.name or CPU
         )
         metrics.count_dropped(lambda: self.accounting.dropped)
-        models = [Model(spec, ModelMetrics(metrics, spec, lambda: self.accounting.device)) for spec in specs]
-        self.engine = Engine(models, Lanes(time.monotonic), self.accounting, time.monotonic, config.workers)
+        lanes = Lanes(time.monotonic, config.max_wait_seconds)
+        models = [self._model(metrics, spec) for spec in specs]
+        loader = Loader(models, load, lanes, self.accounting, config.memory_budget, releaser(device))
+        self.engine = Engine(models, lanes, loader, self.accounting, time.monotonic, config.workers)
         self.exchange = Exchange(self.engine, metrics, config)
         self._tokens = Tokens(config.auth_tokens) if config.auth_tokens is not None else None
         self.app: FastAPI = make_app(
@@ -102,14 +106,14 @@ class Process:
         self._draining: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
 
-    def run(self, listener: socket.socket, load: Callable[[ModelSpec], Task], *, signals: bool = True) -> None:
+    def run(self, listener: socket.socket, *, signals: bool = True) -> None:
         """Serve until a signal, or until ``stop``; without ``signals`` it may run on any thread.
 
         Raises:
             PerjouleError: a model could not be loaded, the device thread died, or draining took too long.
         """
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(self._serve(listener, load, signals=signals))
+            runner.run(self._serve(listener, signals=signals))
         joined = not signals or self.engine.join(JOIN_SECONDS)
         self.accounting.close()
         if not joined:
@@ -121,7 +125,16 @@ class Process:
         if self._failure is not None:
             raise self._failure
 
-    async def _serve(self, listener: socket.socket, load: Callable[[ModelSpec], Task], *, signals: bool) -> None:
+    def _model(self, metrics: ServerMetrics, spec: ModelSpec) -> Model:
+        lane = Lane(spec.id, 1, self._config.token_budget, self._config.queue, open=False)
+        return Model(spec, ModelMetrics(metrics, spec, lambda: self.accounting.device), lane)
+
+    def _eager(self) -> list[Model]:
+        """Return the models that are loaded at the start; a model's own option goes before the flag."""
+        wanted = self._config.load
+        return [model for model in self.engine.models if model.spec.options.get("load", wanted) == "eager"]
+
+    async def _serve(self, listener: socket.socket, *, signals: bool) -> None:
         self._loop = asyncio.get_running_loop()
         if signals:  # only a running loop notices them
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -134,7 +147,7 @@ class Process:
         log.info("inference-server %s on http://%s:%d, %s", __version__, host, port, models)
         warn_if_open(host, self._tokens)
         self.accounting.start()
-        self.engine.start(partial(load_all, config=self._config, load=load), self._device_ended)
+        self.engine.start(self._eager(), self._device_ended)
         await self._server.serve(sockets=[listener])
         self.engine.close()
 

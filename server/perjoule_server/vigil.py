@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from perjoule.errors import ExpiredError
 from perjoule_server.bodies import ClientLeftError
-from perjoule_server.engine import Ticket
+from perjoule_server.tickets import Ticket
 
 
 class Vigil:

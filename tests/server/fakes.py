@@ -198,11 +198,11 @@ def running(
     device: str | None = "cpu-test",
 ) -> Iterator[Running]:
     """Serve ``specs`` on a free port; drained and ended at the end. ``device``: None for what an exporter suggests."""
-    process = Process(config or ServerConfig(), specs, Device("cpu", device))
+    process = Process(config or ServerConfig(), specs, Device("cpu", device), load)
 
     def serve() -> None:
         try:
-            process.run(listener, load, signals=False)
+            process.run(listener, signals=False)
         except BaseException as error:  # noqa: BLE001 (shown by the test's own thread)
             server.failures.append(error)
         finally:

@@ -148,7 +148,7 @@ def fill(lanes: Lanes, lane: Lane, *jobs: Job) -> None:
 
 def taken(lanes: Lanes) -> Batch:
     batch = lanes.take()
-    assert batch is not None
+    assert isinstance(batch, Batch)
     return batch
 
 

@@ -145,7 +145,7 @@ def test_sigterm_loses_no_accepted_request() -> None:
         assert [call.reply().status for call in calls] == [200] * len(calls)
         code, log = program.ended()
     assert code == 0
-    assert "1/1 text-to-image: tiny/text-to-image ready in" in log
+    assert "text-to-image: tiny/text-to-image ready in" in log
     assert "SIGTERM: draining 12 requests" in log
     assert "Traceback" not in log
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from perjoule.errors import InvalidInputError, RequestError
 from perjoule.spans import Energy, added
 from perjoule_server.cost import rounded
-from perjoule_server.engine import Reply
 from perjoule_server.schemas import Envelope, parse_json
 from perjoule_server.tasks.base import Token, Writer
+from perjoule_server.tickets import Reply
 
 JSON = "application/json"
 

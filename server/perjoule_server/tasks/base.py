@@ -120,17 +120,19 @@ class Audience(Protocol):
 
 
 class Work(Audience, Protocol):
-    """One run of a batch, as its task sees it. Its requests are those of the batch, in order.
-
-    What else a task may tell or ask while it runs belongs here: a point at which the device may serve others, say (the
-    open phase would end there, and go on afterwards).
-    """
+    """One run of a batch, as its task sees it. Its requests are those of the batch, in order."""
 
     def phase(self, name: str, weights: Sequence[float]) -> AbstractContextManager[Phase]:
         """Surround the device's work of one kind, from when it starts to when its results are asked for.
 
         ``weights`` are the requests' parts in it, relative to each other: one a request of the batch. Everything that
         computes for a batch stands in a phase, and phases do not overlap.
+        """
+
+    def pause(self, done: Sequence[float]) -> None:
+        """Let the device serve one batch of others, if one waits: within a phase, between two of its steps.
+
+        ``done`` is how much of the requests' weights in this phase has been worked off since it began.
         """
 
 
@@ -146,6 +148,9 @@ class SilentWork:
         """See ``Work.phase``."""
         del name, weights
         return nullcontext(_SilentPhase())
+
+    def pause(self, done: Sequence[float]) -> None:
+        """See ``Work.pause``."""
 
     def left(self, index: int) -> bool:
         """See ``Work.left``."""

@@ -141,6 +141,9 @@ class _Drawing:
             raise _NobodyWaitsError
         if step == pipeline.num_timesteps - 1:  # some schedulers take more than were asked for
             self._begin(DECODE_IMAGE, self._pixels)
+        else:
+            done = (step + 1) * self._steps / pipeline.num_timesteps
+            self._work.pause([pixels * done for pixels in self._pixels])
         return tensors
 
     def _denoise(self, *_: Any) -> None:
