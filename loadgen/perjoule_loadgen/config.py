@@ -1,34 +1,19 @@
-"""The load generator's one frozen configuration, the rules that a run is judged by, and how durations are written.
+"""The load generator's one frozen configuration, and the rules that a run is judged by.
 
 Built once in ``__main__`` and passed down. Knows nothing of servers or exporters: what only they can tell (the model,
 the device) is not here.
 """
 
-import re
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from perjoule.errors import UsageError
-
-_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|)")
-_UNIT_SECONDS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+from perjoule_loadgen.stages import Stage, total_seconds
 
 DEFAULT_TARGET = "http://127.0.0.1:8080"
 DEFAULT_ENERGY = "http://127.0.0.1:10101/metrics"
 DEFAULT_SECONDS = 60.0
-
-
-def parse_duration(text: str) -> float:
-    """Return seconds from ``60``, ``60s``, ``2m``, ``1.5h`` or ``500ms``.
-
-    Raises:
-        UsageError: anything else.
-    """
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(f"{text!r} is no duration: write 60, 60s, 2m or 500ms")
-    return float(match["number"]) * _UNIT_SECONDS[match["unit"]]
 
 
 class Arrival(StrEnum):
@@ -37,6 +22,8 @@ class Arrival(StrEnum):
     CLOSED = "closed"
     CONSTANT = "constant"
     POISSON = "poisson"
+    GAMMA = "gamma"
+    TRACE = "trace"
 
 
 class Format(StrEnum):
@@ -45,6 +32,26 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One part of a load that several machines, or several processes of one, send together.
+
+    The load's flags say what all of them send. Of an open loop part ``index`` sends every ``count``-th request, of a
+    closed loop its share of the requests in flight: together they are what one would have sent.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def share(self, total: int) -> int:
+        """Return how many of ``total`` are this part's."""
+        return (total + self.count - 1 - self.index) // self.count
+
+    def split(self, number: int, of: int) -> "Shard":
+        """Return part ``number`` of ``of`` of this one."""
+        return Shard(self.index + number * self.count, self.count * of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +118,14 @@ class Config:
         device: names of the devices to charge, empty for what the server says.
         requests: fewest requests of the steady window, None for no minimum.
         duration: seconds of sending in the steady window; None for the default (60 s, or as ``requests`` needs).
-        arrival: open loop (constant, Poisson) or closed.
-        rate: requests per second, open loop only.
+        arrival: open loop (constant, Poisson, gamma, trace) or closed.
+        rate: requests per second, open loop only; None with ``stages`` or ``trace``, which have their own.
+        burstiness: shape of the gaps of gamma arrivals: 1 is Poisson, below 1 is burstier.
+        stages: rates that change, empty for one rate.
+        trace: seconds from the start of each request, empty without a trace.
+        shard: which part of the load this is.
+        start_at: Unix time at which the window starts to send, None for as soon as it can.
+        workers: processes that send.
         concurrency: requests in flight, closed loop only.
         warmup: the most seconds that warm-up may take.
         idle: seconds of each idle baseline; 0 for none.
@@ -134,6 +147,12 @@ class Config:
     duration: float | None = None
     arrival: Arrival = Arrival.CLOSED
     rate: float | None = None
+    burstiness: float = 1.0
+    stages: tuple[Stage, ...] = ()
+    trace: tuple[float, ...] = field(default=(), repr=False)
+    shard: Shard = field(default_factory=Shard)
+    start_at: float | None = None
+    workers: int = 1
     concurrency: int = 1
     warmup: float = 30.0
     idle: float = 10.0
@@ -152,5 +171,9 @@ class Config:
         """
         if self.duration is not None:
             return self.duration
+        if self.stages:
+            return total_seconds(self.stages)
+        if self.trace:
+            return math.nextafter(self.trace[-1], math.inf)
         shortest = max(self.rules.min_window_seconds, self.rules.min_window_ticks * tick)
         return shortest if self.requests is not None else max(DEFAULT_SECONDS, shortest)

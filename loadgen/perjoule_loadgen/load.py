@@ -7,6 +7,7 @@ and is counted. Knows nothing of energy or phases.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from perjoule_loadgen.client import Client, Result
 from perjoule_loadgen.pacer import Schedule
@@ -23,7 +24,7 @@ class Load:
 
     Attributes:
         results: in the order in which they ended.
-        scheduled: requests that the schedule held, None in a closed loop.
+        scheduled: requests that were due so far by the schedule, None in a closed loop.
         sent: requests sent so far.
         began: monotonic time of the start.
         ended: monotonic time at which the last answer was in, None while it runs.
@@ -96,32 +97,44 @@ class Driver:
 
     async def open(self, load: Load, schedule: Schedule, enough: Callable[[], bool] | None = None) -> None:
         """Send at the schedule's times, wait out its length, then wait for all answers."""
-        load.began = self.now()
-        load.scheduled = len(schedule.offsets)
+        load.began, load.scheduled = self.now(), 0
+        offsets = schedule.offsets()
         flying: set[asyncio.Task[None]] = set()
-
-        async def one(index: int, intended: float) -> None:
-            load.add(await self.client.send(index, intended))
-
         try:
-            for offset in schedule.offsets:
-                await self._until(load.began + offset)
-                late = self.now() > load.began + schedule.seconds + _LATE_SECONDS
-                self._consider_giving_up(load)
-                if late or load.gave_up is not None or (enough is not None and enough()):
-                    break
-                load.sent += 1
-                task = asyncio.create_task(one(next(self.order), load.began + offset))
-                flying.add(task)
-                task.add_done_callback(flying.discard)
+            last = await self._dispatch(load, offsets, schedule.nominal_seconds, enough, flying)
+            if last is None:  # it ended before its time: all that was due by now stays unsent
+                load.scheduled += sum(1 for _ in takewhile(lambda at: load.began + at < self.now(), offsets))
             else:
-                await self._until(load.began + schedule.seconds)
+                await self._until(load.began + max(schedule.seconds, last))
             if flying:
                 await asyncio.gather(*flying)
         finally:
             for task in flying:
                 task.cancel()
         load.ended = self.now()
+
+    async def _dispatch(
+        self, load: Load, offsets: Iterator[float], seconds: float, enough: Callable[[], bool] | None,
+        flying: set[asyncio.Task[None]],
+    ) -> float | None:  # fmt: skip
+        """Start a task for each request at its time; return the last offset, None where it ended before its time."""
+
+        async def one(index: int, intended: float) -> None:
+            load.add(await self.client.send(index, intended))
+
+        offset = 0.0
+        for offset in offsets:
+            await self._until(load.began + offset)
+            load.scheduled = (load.scheduled or 0) + 1
+            late = self.now() > load.began + max(seconds, offset) + _LATE_SECONDS
+            self._consider_giving_up(load)
+            if late or load.gave_up is not None or (enough is not None and enough()):
+                return None
+            load.sent += 1
+            task = asyncio.create_task(one(next(self.order), load.began + offset))
+            flying.add(task)
+            task.add_done_callback(flying.discard)
+        return offset
 
     async def _until(self, at: float) -> None:
         wait = at - self.now()

@@ -8,7 +8,6 @@ scrapes fall into it, which adds up to one scrape interval of idle energy to the
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from random import Random
 
 import aiohttp
 
@@ -20,12 +19,14 @@ from perjoule_loadgen.crosscheck import Prometheus
 from perjoule_loadgen.load import Driver, Load
 from perjoule_loadgen.measurement import Bracket, Measurement, Plan
 from perjoule_loadgen.meter import Idle, Meter, Track, idle_between
-from perjoule_loadgen.pacer import schedule, shuffled
+from perjoule_loadgen.pacer import order, warm_up_schedule, window_schedule
 from perjoule_loadgen.settlement import Settlement
 from perjoule_loadgen.stats import settled
 from perjoule_loadgen.status import Status
 
 _SETTLED_EVERY_SECONDS = 0.25
+_LEAD_SECONDS = 5.0
+"""Quiet and the reading of the ledgers before a window whose start is given are done in less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Phases:
     async def _protocol(self, measurement: Measurement) -> None:
         plan = measurement.plan
         await self._warm_up(measurement)
+        await self._until_shortly_before()
         await self._quiet(plan, "quiet before the window")
         measurement.opening = await self.settlement.edge(plan)
         await self._window(measurement)
@@ -92,14 +94,39 @@ class Phases:
 
     async def _warm_up(self, measurement: Measurement) -> None:
         config, load = self.config, measurement.warmup
-        if not config.warmup:
+        longest = config.warmup if config.start_at is None else min(config.warmup, self._before_start())
+        if longest <= 0:
             return
-        self.status.enter("warm-up", config.warmup, load)
-        await self._drive(measurement.plan, load, "warm-up", config.warmup, 0, self._settled(measurement.plan, load))
+        self.status.enter("warm-up", longest, load)
+        await self._drive(measurement.plan, load, "warm-up", longest, 0, self._settled(measurement.plan, load))
         if load.results and not load.ok:
             raise MeasurementError(
                 f"no request of the warm-up succeeded ({len(load.results)} failed, the last: {load.results[-1].detail})"
             )
+
+    def _before_start(self) -> float:
+        """Return the seconds until the quiet before a window that is to start at a time of its own."""
+        start = self.config.start_at
+        return 0.0 if start is None else start - _LEAD_SECONDS - self.clock.unix()
+
+    async def _until_shortly_before(self) -> None:
+        if (wait := self._before_start()) > 0:
+            self.status.enter("waiting for the other shards", wait)
+            await asyncio.sleep(wait)
+
+    async def _start(self) -> None:
+        """Wait for the time at which all shards start to send.
+
+        Raises:
+            MeasurementError: it has passed.
+        """
+        start = self.config.start_at
+        if start is None:
+            return
+        wait = start - self.clock.unix()
+        if wait < 0:
+            raise MeasurementError(f"ready {-wait:.1f} s after --start-at: give all shards a later time")
+        await asyncio.sleep(wait)
 
     def _settled(self, plan: Plan, load: Load) -> Callable[[], bool]:
         """Return whether throughput and the power of the plan's devices have settled, as a question to be repeated."""
@@ -122,15 +149,17 @@ class Phases:
     ) -> None:
         config = self.config
         route = Route(plan.task, f"{config.target}/v1/tasks/{plan.task}", plan.items)
-        random = Random(f"{config.seed}/{plan.task}/{name}")  # noqa: S311 (arrivals, not secrets)
         client = Client(self.session, route, self.clock.now)
-        order = shuffled(len(plan.items), random)
-        driver = Driver(client, order, self.clock.now, config.rules.dead_server_seconds)
-        if config.arrival is Arrival.CLOSED or config.rate is None:
-            await driver.closed(load, config.concurrency, seconds, requests, enough)
+        seed = f"{config.seed}/{plan.task}/{name}"
+        driver = Driver(
+            client, order(len(plan.items), seed, config.shard), self.clock.now, config.rules.dead_server_seconds
+        )
+        if config.arrival is Arrival.CLOSED:
+            shard = config.shard
+            await driver.closed(load, shard.share(config.concurrency), seconds, shard.share(requests), enough)
         else:
-            times = schedule(config.arrival, config.rate, random, seconds, requests)
-            await driver.open(load, times, enough)
+            made = window_schedule if name == "steady" else warm_up_schedule
+            await driver.open(load, made(config, f"{seed}/arrivals", seconds), enough)
 
     async def _quiet(self, plan: Plan, name: str, measurement: Measurement | None = None) -> None:
         """Wait until the counters of the plan's devices have moved in the quiet; then take the end edge, if any."""
@@ -151,6 +180,7 @@ class Phases:
         seconds = self.config.window_seconds(max(self.meter.tracks[id_].tick for id_ in plan.devices))
         edge = {id_: self.meter.tracks[id_].readings[-1].pair for id_ in plan.devices}
         self.status.enter("steady window", seconds, load, edge)
+        await self._start()
         measurement.began = self.clock.unix()
         await self._drive(plan, load, "steady", seconds, self.config.requests or 0, None)
         measurement.ended = self.clock.unix()

@@ -11,9 +11,10 @@ from rich.console import Console
 from perjoule import __version__
 from perjoule.errors import PerjouleError, UsageError
 from perjoule.workloads import WORKLOADS
-from perjoule_loadgen import arguments
+from perjoule_loadgen import arguments, flag_values
 from perjoule_loadgen.__main__ import main
-from perjoule_loadgen.config import Arrival, Config, Format, Rules, parse_duration
+from perjoule_loadgen.config import Arrival, Config, Format, Rules, Shard
+from perjoule_loadgen.durations import parse_duration
 from perjoule_loadgen.listing import listing
 
 
@@ -51,7 +52,7 @@ def test_what_is_no_duration(text: str) -> None:
 )  # fmt: skip
 def test_a_bare_exporter_gets_the_path(given: str, url: str) -> None:
     """A host without a path gets ``/metrics``; a path is kept."""
-    assert arguments.energy_url(given) == url
+    assert flag_values.energy_url(given) == url
 
 
 def test_a_window_by_requests_lasts_ten_seconds_and_a_hundred_ticks() -> None:
@@ -76,6 +77,26 @@ def test_an_open_loop() -> None:
     assert config("--task", "fill-mask", "--rate", "1", "--arrival", "poisson").arrival is Arrival.POISSON
 
 
+def test_shapes_of_load(tmp_path: Path) -> None:
+    """Bursts, stages, a trace and a part of a load are what their flags say."""
+    (tmp_path / "t").write_text("100\n600\n")
+    task = ("--task", "fill-mask")
+    assert config(*task, "--rate", "9", "--burstiness", "0.5").arrival is Arrival.GAMMA
+    staged = config(*task, "--stages", "1-5:10s,5:20s", "--arrival", "poisson")
+    assert (staged.arrival, staged.rate, staged.window_seconds(0.1)) == (Arrival.POISSON, None, 30.0)
+    traced = config(*task, "--trace", str(tmp_path / "t"), "--trace-unit", "ms")
+    assert (traced.arrival, traced.trace) == (Arrival.TRACE, (0.0, 0.5))
+    part = config(*task, "--concurrency", "5", "--shard", "2/3", "--start-at", "2026-01-01T00:00:00Z")
+    assert (part.shard, part.shard.share(5), part.start_at) == (Shard(1, 3), 2, 1767225600.0)
+
+
+def test_names_that_other_load_generators_use() -> None:
+    """``--url``, ``--request-rate``, ``--max-requests`` and ``--num-prompts`` are the same flags."""
+    ours = config("--task", "fill-mask", "--target", "h:1", "--rate", "2", "--requests", "7")
+    for name in ("--max-requests", "--num-prompts"):
+        assert config("--task", "fill-mask", "--url", "h:1", "--request-rate", "2", name, "7") == ours
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -83,6 +104,17 @@ def test_an_open_loop() -> None:
         (["--task", "all", "--rate", "1", "--concurrency", "2"], "give one of them"),
         (["--task", "all", "--arrival", "poisson"], "needs --rate"),
         (["--task", "all", "--inputs", "f.jsonl"], "--inputs is of one task"),
+        (["--task", "all", "--rate", "1", "--stages", "1:1s"], "--rate and --stages each say how to send"),
+        (["--task", "all", "--arrival", "trace"], "needs --trace FILE"),
+        (["--task", "all", "--trace", "f", "--arrival", "poisson"], "without --arrival poisson"),
+        (["--task", "all", "--trace", "none.txt"], "none.txt cannot be read: No such file"),
+        (["--task", "all", "--rate", "1", "--arrival", "poisson", "--burstiness", "2"], "not of --arrival poisson"),
+        (["--task", "all", "--burstiness", "2"], "--burstiness needs --rate"),
+        (["--task", "all", "--trace-unit", "ms"], "needs --trace"),
+        (["--task", "all", "--stages", "5:9s", "--duration", "9s"], "without --duration"),
+        (["--task", "all", "--stages", "5:9s", "--requests", "9"], "without --requests"),
+        (["--task", "all", "--shard", "1/2"], "--concurrency 1 is of all 2 shards together: give 2 at least"),
+        (["--task", "all", "--start-at", "9"], "name one task"),
     ],
 )
 def test_flags_that_contradict_each_other(argv: list[str], says: str) -> None:
@@ -107,7 +139,11 @@ def test_flags_that_contradict_each_other(argv: list[str], says: str) -> None:
         (["--task", "all", "--zone", "Frnce"], "no carbon intensity"),
         (["--task", "all", "--target", "ftp://h"], "no http URL"),
         (["--task", "all", "--energy", "http://h:99999"], "no http URL"),
-        (["--task", "all", "--arrival", "gamma"], "invalid choice: 'gamma'"),
+        (["--task", "all", "--arrival", "closed"], "invalid choice: 'closed'"),
+        (["--task", "all", "--burstiness", "0"], "not a positive number"),
+        (["--task", "all", "--stages", "soon"], "'soon' is no stage: 10:60s holds"),
+        (["--task", "all", "--shard", "3/2"], "'3/2' is no part of a load"),
+        (["--task", "all", "--start-at", "noon"], "'noon' is no time"),
         (["--task", "all", "--repeats", "5"], "unrecognized arguments: --repeats"),
         (["--task", "all", "--dur", "5"], "unrecognized arguments: --dur"),
     ],
