@@ -28,7 +28,7 @@ _PREFIXES = (
     "gpu_energy_joules_total", "gpu_energy_timestamp_seconds", "gpu_energy_update_interval_seconds",
     "gpu_energy_resets_total", "gpu_power_watts", "gpu_info", "gpu_up", "cpu_energy_joules_total",
     "cpu_energy_timestamp_seconds", "cpu_info", "grid_carbon_intensity_grams_per_kwh", "datacenter_pue_ratio",
-    "process_start_time_seconds",
+    "process_start_time_seconds", "electricity_price_per_kwh",
 )  # fmt: skip
 
 
@@ -98,6 +98,14 @@ class Factor:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """What a kWh costs, as stated to the exporter."""
+
+    per_kwh: float
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class Exposition:
     """What one exporter said at one time.
 
@@ -106,12 +114,14 @@ class Exposition:
         factors: carbon intensities; empty when the exporter was given no zone.
         pue: None where the exporter does not say.
         started: Unix time at which the exporter started, None where it does not say.
+        price: None where nobody stated one.
     """
 
     readings: Mapping[str, Reading]
     factors: tuple[Factor, ...]
     pue: float | None
     started: float | None
+    price: Price | None = None
 
 
 def samples(text: str, prefixes: tuple[str, ...] = _PREFIXES) -> Mapping[str, list[Sample]]:
@@ -148,7 +158,9 @@ def exposition(text: str, exporter: str) -> Exposition:
     )
     started = max((s.value for s in found.get("process_start_time_seconds", ())), default=None)
     pue = next((s.value for s in found.get("datacenter_pue_ratio", ()) if s.value >= 1), None)  # less is impossible
-    return Exposition({reading.device.id: reading for reading in readings}, factors, pue, started)
+    prices = [Price(s.value, s.labels.get("currency", "")) for s in found.get("electricity_price_per_kwh", ())]
+    price = prices[0] if prices else None
+    return Exposition({reading.device.id: reading for reading in readings}, factors, pue, started, price)
 
 
 def _gpus(found: Mapping[str, list[Sample]], exporter: str) -> Iterable[Reading]:

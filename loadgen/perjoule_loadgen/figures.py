@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perjoule.carbon import grams, static_intensities, static_intensity
+from perjoule.units import JOULES_PER_KWH
 from perjoule.workloads import WORKLOADS, WorkUnit
 from perjoule_loadgen.attribution import Attribution, attribution
-from perjoule_loadgen.energy import Exposition
+from perjoule_loadgen.energy import Exposition, Price
 from perjoule_loadgen.measurement import Bracket, Measurement
 from perjoule_loadgen.meter import Idle, mean_watts
 from perjoule_loadgen.sci import Sci, sci
@@ -179,6 +180,14 @@ def _scaled(gross: Interval | None, carbon: Carbon | None) -> Interval | None:
         return None
     value, low, high = (grams(j, carbon.grams_per_kwh, carbon.pue or 1.0) for j in (gross.value, gross.low, gross.high))
     return Interval(value, low, high)
+
+
+def cost(gross: Interval | None, price: Price | None, pue: float | None) -> Interval | None:
+    """Return what the electricity of an inference costs: joules × PUE ÷ 3.6e6 × price of a kWh; None without either."""
+    if gross is None or gross.value is None or price is None:
+        return None
+    each = (pue or 1.0) / JOULES_PER_KWH * price.per_kwh
+    return Interval(gross.value * each, gross.low * each, gross.high * each)
 
 
 def _replaced(carbon: Carbon | None) -> float | None:

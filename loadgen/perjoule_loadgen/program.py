@@ -21,6 +21,7 @@ from perjoule_loadgen.campaign import Campaign
 from perjoule_loadgen.campaign import run as run_campaign
 from perjoule_loadgen.clock import Clock, system_clock
 from perjoule_loadgen.config import Config, Format
+from perjoule_loadgen.energy import Exposition
 from perjoule_loadgen.figures import Carbon, carbon_factor
 from perjoule_loadgen.live import Display
 from perjoule_loadgen.result import Run, conclude, document, idle_report
@@ -54,7 +55,7 @@ def run(config: Config, stdout: TextIO, stderr: TextIO) -> int:
         return INTERRUPTED
     runs = _conclude(campaign, config)
     documents = [document(run, config, _host(campaign)) for run in runs]
-    _print(stdout, _rendered(report.console(stdout), config, runs, documents, campaign.faults))
+    _print(stdout, _rendered(report.console(stdout), config, documents, campaign.faults))
     _write(folder, campaign, runs, documents, clock, alone=alone)
     stderr.write(f"written to {folder}\n")
     if campaign.interrupted:
@@ -91,17 +92,24 @@ async def _run_shown(config: Config, clock: Clock, status: Status, campaign: Cam
 def _conclude(campaign: Campaign, config: Config) -> list[Run]:
     carbon = _carbon(campaign, config)
     baselines = campaign.baselines()
-    return [conclude(measurement, baselines, carbon, config) for measurement in campaign.measurements]
+    said = _said(campaign)
+    price = said.price if said is not None else None
+    return [conclude(measurement, baselines, carbon, config.rules, price) for measurement in campaign.measurements]
 
 
 def _carbon(campaign: Campaign, config: Config) -> Carbon | None:
-    said = list(campaign.meter.latest.values()) if campaign.meter is not None else []
-    return carbon_factor(said[0] if said else None, config.zone)
+    return carbon_factor(_said(campaign), config.zone)
+
+
+def _said(campaign: Campaign) -> Exposition | None:
+    """Return what the first exporter said last."""
+    return next(iter(campaign.meter.latest.values()), None) if campaign.meter is not None else None
 
 
 def _host(campaign: Campaign) -> dict[str, Any]:
     return {
         "loadgen": __version__,
+        "node": platform.node(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
@@ -109,12 +117,10 @@ def _host(campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def _rendered(
-    out: Console, config: Config, runs: Sequence[Run], documents: Sequence[dict[str, Any]], faults: Sequence[str]
-) -> str:
+def _rendered(out: Console, config: Config, documents: Sequence[dict[str, Any]], faults: Sequence[str]) -> str:
     if config.format is Format.TABLE:
         with out.capture() as captured:
-            report.show(out, runs, faults)
+            report.show(out, documents, faults)
         shown = captured.get()
         return shown if out.is_terminal else "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
     if config.format is Format.CSV:

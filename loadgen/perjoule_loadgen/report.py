@@ -19,10 +19,9 @@ from rich.text import Text
 
 from perjoule.reference import study_figure
 from perjoule.units import ABSENT, scaled, significant
-from perjoule_loadgen.notes import WEAK, notes
-from perjoule_loadgen.result import SIMULATED_BANNER, Run
-from perjoule_loadgen.stats import Interval
-from perjoule_loadgen.verdict import Reason
+from perjoule_loadgen.notes import WEAK, Document, notes
+from perjoule_loadgen.projection import PER_DAY
+from perjoule_loadgen.result import SIMULATED_BANNER
 
 _WIDE = 500
 """Columns of a console that is no terminal: more than any line needs."""
@@ -40,57 +39,56 @@ def console(stream: Any) -> Console:
     return found if found.is_terminal else Console(file=stream, highlight=False, width=_WIDE, color_system=None)
 
 
-def percent(interval: Interval | None) -> str:
+def percent(interval: Mapping[str, Any] | None) -> str:
     """Return the larger half of the interval relative to its value: ``±1.2 %``."""
-    if interval is None or not interval.value:
+    if interval is None or not interval["value"]:
         return ABSENT
-    half = max(interval.high - interval.value, interval.value - interval.low) / interval.value * 100
+    value = interval["value"]
+    half = max(interval["high"] - value, value - interval["low"]) / value * 100
     return f"±{significant(half, 2)} %"
 
 
-def _gross(run: Run) -> str:
-    return scaled(run.figures.gross.value if run.figures.gross else None, "J")
+def figure(document: Document, name: str, unit: str = "J") -> str:
+    """Return one of a run's three joules as shown: ``1.20 J``, an em dash where it is absent."""
+    found = document["joules_per_inference"][name]
+    return scaled(found["value"] if found else None, unit)
 
 
-def _active(run: Run) -> str:
-    return scaled(run.figures.active.value if run.figures.active else None, "J")
-
-
-def _attributed(run: Run) -> str:
+def _attributed(run: Document) -> str:
     """The ledger's figure; with a mark where the exporter does not know this work's watts well."""
-    found = run.figures.attributed
-    return scaled(found.joules.value if found.joules else None, "J") + WEAK * bool(found.joules and found.weak)
+    weak = run["joules_per_inference"]["attributed"] and run["attribution"]["low_confidence"]
+    return figure(run, "attributed") + WEAK * bool(weak)
 
 
-def _grams(run: Run) -> str:
-    if run.carbon is None:
+def _grams(run: Document) -> str:
+    if run["carbon"] is None:
         return f"{ABSENT} (no zone)"
-    return scaled(run.figures.grams.value if run.figures.grams else None, "g")
+    return scaled(run["grams_per_inference"]["value"] if run["grams_per_inference"] else None, "g")
 
 
-def _rate(run: Run) -> str:
-    rate = run.figures.per_second
+def _rate(run: Document) -> str:
+    rate = run["throughput_per_second"]
     return ABSENT if rate is None else significant(rate)
 
 
-def _promql(run: Run) -> str:
-    return scaled(None if run.crosscheck is None else run.crosscheck["joules_per_inference"], "J")
+def _promql(run: Document) -> str:
+    return scaled(None if run["crosscheck"] is None else run["crosscheck"]["joules_per_inference"], "J")
 
 
-def _study(run: Run) -> str:
-    figure = study_figure(run.task)
-    return scaled(figure.joules_per_inference if figure else None, "J")
+def _study(run: Document) -> str:
+    found = study_figure(run["task"])
+    return scaled(found.joules_per_inference if found else None, "J")
 
 
-def _latency(percent: str) -> Callable[[Run], str]:
-    return lambda run: scaled(getattr(run.figures.latency, percent), "s")
+def _latency(percent: str) -> Callable[[Document], str]:
+    return lambda run: scaled(run["latency_seconds"][percent], "s")
 
 
-_COLUMNS: Mapping[str, Callable[[Run], str]] = MappingProxyType(
+_COLUMNS: Mapping[str, Callable[[Document], str]] = MappingProxyType(
     {
-        "J/inference\ngross": _gross,
-        "\n±": lambda run: percent(run.figures.gross),
-        "\nactive": _active,
+        "J/inference\ngross": lambda run: figure(run, "gross"),
+        "\n±": lambda run: percent(run["joules_per_inference"]["gross"]),
+        "\nactive": lambda run: figure(run, "active"),
         "\nattributed": _attributed,
         "\ngCO2e": _grams,
         "\ninf/s": _rate,
@@ -114,42 +112,42 @@ _DISPENSABLE = (
 """Columns that a narrow terminal goes without, the first to go first. All are in ``run.json``."""
 
 
-def _columns(runs: Sequence[Run]) -> list[str]:
-    checked = any(run.crosscheck is not None for run in runs)
+def _columns(runs: Sequence[Document]) -> list[str]:
+    checked = any(run["crosscheck"] is not None for run in runs)
     return [title for title in _COLUMNS if checked or _COLUMNS[title] is not _promql]
 
 
-def show(out: Console, runs: Sequence[Run], faults: Iterable[str]) -> None:
-    """Print the table and its notes."""
-    simulated = any(run.simulated for run in runs)
+def show(out: Console, runs: Sequence[Document], faults: Iterable[str], per_day: int = PER_DAY) -> None:
+    """Print the table of documents of ``run.json`` and its notes; ``per_day`` requests are projected."""
+    simulated = any(run["simulated"] for run in runs)
     if simulated:
         out.print(Text(f"=== {SIMULATED_BANNER} ===", style="bold yellow"))
-    reasons = _grouped(runs, lambda run: run.verdict.reasons)
+    reasons = _grouped(runs, "reasons")
     make = partial(_table, out, runs, list(reasons))
     table, columns = fitting(out, make, _columns(runs), _DISPENSABLE)
     out.print(table)
     for number, (text, tasks) in enumerate(reasons.items(), 1):
         _note(out, f"reason {number}", f"{_named(tasks, runs)}: {text}", "red")
-    for text, tasks in _grouped(runs, lambda run: run.verdict.warnings).items():
+    for text, tasks in _grouped(runs, "warnings").items():
         _note(out, "warning", f"{_named(tasks, runs)}: {text}", "yellow")
     for fault in faults:
         _note(out, "warning", fault, "yellow")
-    for title, text in notes(runs, {column.split("\n")[-1] for column in columns}):
+    for title, text in notes(runs, {column.split("\n")[-1] for column in columns}, per_day):
         _note(out, title, text)
     if simulated:
         out.print(Text(f"=== {SIMULATED_BANNER} ===", style="bold yellow"))
 
 
-def _grouped(runs: Sequence[Run], of: Callable[[Run], Iterable[Reason]]) -> Mapping[str, list[str]]:
+def _grouped(runs: Sequence[Document], key: str) -> Mapping[str, list[str]]:
     """Return the tasks of every sentence, so that one cause is told once."""
     found: dict[str, list[str]] = {}
     for run in runs:
-        for reason in of(run):
-            found.setdefault(reason.text, []).append(run.task)
+        for text in run[key]:
+            found.setdefault(text, []).append(run["task"])
     return found
 
 
-def _named(tasks: Sequence[str], runs: Sequence[Run]) -> str:
+def _named(tasks: Sequence[str], runs: Sequence[Document]) -> str:
     if len(tasks) == len(runs) > 1:
         return "all tasks"
     return ", ".join(tasks) if len(tasks) <= _NAMED_TASKS else f"{len(tasks)} tasks"
@@ -172,26 +170,26 @@ def caption(left_out: Sequence[str]) -> str | None:
     return f"a wider terminal also shows {', '.join(left_out)}" if left_out else None
 
 
-def _table(out: Console, runs: Sequence[Run], reasons: Sequence[str], columns: Sequence[str]) -> Table:
+def _table(out: Console, runs: Sequence[Document], reasons: Sequence[str], columns: Sequence[str]) -> Table:
     left_out = [" ".join(title.split()) for title in _columns(runs) if title not in columns]
     table = Table(
         box=SIMPLE_HEAD, pad_edge=False, title=_TITLE, title_justify="left", title_style="bold",
         caption=caption(left_out), caption_justify="left", header_style="bold" if out.is_terminal else "",
     )  # fmt: skip
-    table.add_column("task\n", no_wrap=True, min_width=max((len(run.task) for run in runs), default=0))
+    table.add_column("task\n", no_wrap=True, min_width=max((len(run["task"]) for run in runs), default=0))
     for title in columns:
         cells = [*title.split("\n"), *(_COLUMNS[title](run) for run in runs)]
         table.add_column(title, justify="right", no_wrap=True, min_width=max(map(cell_len, cells)))
     verdicts = [_verdict(run, reasons) for run in runs]
     table.add_column("verdict\n", no_wrap=True, min_width=max((verdict.cell_len for verdict in verdicts), default=0))
     for run, verdict in zip(runs, verdicts, strict=True):
-        table.add_row(run.task, *(_COLUMNS[title](run) for title in columns), verdict)
+        table.add_row(run["task"], *(_COLUMNS[title](run) for title in columns), verdict)
     return table
 
 
-def _verdict(run: Run, reasons: Sequence[str]) -> Text:
-    numbers = ",".join(str(reasons.index(reason.text) + 1) for reason in run.verdict.reasons)
-    word = "VALID" if run.verdict.valid else "INVALID"
+def _verdict(run: Document, reasons: Sequence[str]) -> Text:
+    numbers = ",".join(str(reasons.index(text) + 1) for text in run["reasons"])
+    word = "VALID" if run["verdict"] == "valid" else "INVALID"
     return Text(f"{word} {numbers}".strip(), style=_STYLES[word])
 
 
@@ -217,7 +215,7 @@ def csv_table(documents: Sequence[Mapping[str, Any]]) -> str:
 def _flat(document: Mapping[str, Any]) -> dict[str, object]:
     row: dict[str, object] = {}
     for name, value in document.items():
-        if name in {"reference", "host", "excluded_devices", "schema"}:
+        if name in {"reference", "host", "excluded_devices", "schema", "reason_codes", "warning_codes"}:
             continue
         if name == "devices":
             for key in ("device", "method", "joules", "idle_watts"):

@@ -11,9 +11,9 @@ from typing import Any
 from perjoule.reference import references
 from perjoule.workloads import WORKLOADS
 from perjoule_loadgen.attribution import Attribution, Estimate
-from perjoule_loadgen.config import Config
-from perjoule_loadgen.energy import SIMULATED, Device
-from perjoule_loadgen.figures import Baseline, Carbon, Figures, figures
+from perjoule_loadgen.config import Config, Rules
+from perjoule_loadgen.energy import SIMULATED, Device, Price
+from perjoule_loadgen.figures import Baseline, Carbon, Figures, cost, figures
 from perjoule_loadgen.measurement import Bracket, Measurement
 from perjoule_loadgen.sci import Sci
 from perjoule_loadgen.stats import Interval
@@ -33,6 +33,7 @@ class Run:
     carbon: Carbon | None
     baselines: Mapping[str, Baseline]
     crosscheck: Mapping[str, Any] | None
+    price: Price | None = None
 
     @property
     def task(self) -> str:
@@ -50,11 +51,14 @@ class Run:
         return any(device.method == SIMULATED for device in self.devices)
 
 
-def conclude(measurement: Measurement, baselines: Mapping[str, Baseline], carbon: Carbon | None, config: Config) -> Run:
+def conclude(
+    measurement: Measurement, baselines: Mapping[str, Baseline], carbon: Carbon | None, rules: Rules,
+    price: Price | None = None,
+) -> Run:  # fmt: skip
     """Compute the figures of a measurement and judge it."""
     found = figures(measurement, baselines, carbon)
-    facts = Facts(measurement, found, baselines, config.rules)
-    return Run(measurement, found, verdict(facts), carbon, baselines, _crosscheck(facts))
+    facts = Facts(measurement, found, baselines, rules)
+    return Run(measurement, found, verdict(facts), carbon, baselines, _crosscheck(facts), price)
 
 
 def document(run: Run, config: Config, host: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,13 +68,24 @@ def document(run: Run, config: Config, host: Mapping[str, Any]) -> dict[str, Any
         "verdict": "valid" if run.verdict.valid else "invalid",
         "reasons": [reason.text for reason in run.verdict.reasons],
         "warnings": [reason.text for reason in run.verdict.warnings],
+        "reason_codes": [reason.code for reason in run.verdict.reasons],
+        "warning_codes": [reason.code for reason in run.verdict.warnings],
         "simulated": run.simulated,
         **({"banner": SIMULATED_BANNER} if run.simulated else {}),
         "interrupted": run.measurement.interrupted,
         **_work(run, config),
         **_energy(run),
+        "price": None if run.price is None else asdict(run.price),
+        "cost_per_inference": _dict(cost(run.figures.gross, run.price, run.carbon.pue if run.carbon else None)),
         "reference": [
-            {"source": f.source, "boundary": f.boundary, "joules_per_inference": f.joules_per_inference}
+            {
+                "source": f.source,
+                "boundary": f.boundary,
+                "joules_per_inference": f.joules_per_inference,
+                "low": f.low,
+                "high": f.high,
+                "models": f.models,
+            }
             for f in references()[run.task]
         ],
         "host": dict(host),
@@ -86,7 +101,13 @@ def _work(run: Run, config: Config) -> dict[str, Any]:
         "weights": model.weights,
         "target": config.target,
         "load": _load(config),
-        "window": {"start": found.start, "end": found.end, "seconds": found.seconds},
+        "window": {
+            "start": found.start,
+            "end": found.end,
+            "seconds": found.seconds,
+            "load_start": measurement.began,
+            "load_end": measurement.ended,
+        },
         "requests": {"sent": load.sent, "ok": load.ok, "failed": failures(load.results), "scheduled": load.scheduled},
         "latency_seconds": asdict(found.latency),
         "throughput_per_second": found.per_second,
@@ -119,6 +140,8 @@ def idle_report(baselines: Mapping[str, Baseline]) -> list[dict[str, Any]]:
             "before_watts": baseline.before.watts if baseline.before else None,
             "after_watts": baseline.after.watts if baseline.after else None,
             "drift_ratio": baseline.drift,
+            "before": asdict(baseline.before) if baseline.before else None,
+            "after": asdict(baseline.after) if baseline.after else None,
         }
         for id_, baseline in baselines.items()
     ]
@@ -149,6 +172,10 @@ def _device(bracket: Bracket, baselines: Mapping[str, Baseline]) -> dict[str, An
         "joules": bracket.joules if bracket.sound else None,
         "idle_watts": baseline.watts if baseline is not None else None,
         "tick_seconds": bracket.tick,
+        "exporter": bracket.device.exporter,
+        "counter": {"start": asdict(bracket.start), "end": asdict(bracket.end)},
+        "reset": bracket.reset,
+        "doubt": bracket.doubt,
     }
 
 

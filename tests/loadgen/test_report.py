@@ -2,28 +2,35 @@
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from perjoule_loadgen import report
-from perjoule_loadgen.config import Config
+from perjoule_loadgen.config import Config, Rules
 from perjoule_loadgen.figures import Carbon
-from perjoule_loadgen.result import Run, conclude
+from perjoule_loadgen.measurement import Measurement
+from perjoule_loadgen.result import conclude, document, idle_report
 from perjoule_loadgen.target import Model
 from tests.loadgen.test_figures import BASELINES, measurement
 
 FRANCE = Carbon("FRA", 44.18, "Ember", 2024, 1.2, recomputed=False)
 
 
-def run(task: str, weights: str | None = None, answers: int = 100, *, reset: bool = False, zone: bool = True) -> Run:
+def run(task: str, weights: str | None = None, answers: int = 100, *, reset: bool = False, zone: bool = True) -> Any:
     made = measurement(task=task, reset=reset)
     made.plan = replace(made.plan, model=Model("m", ("GPU-a",), weights))
     made.steady.results = made.steady.results[:answers]
-    return conclude(made, BASELINES, FRANCE if zone else None, Config((task,)))
+    return documented(made, FRANCE if zone else None)
 
 
-def shown(*runs: Run, columns: int | None = None) -> str:
+def documented(made: Measurement, carbon: Carbon | None = FRANCE) -> Any:
+    found = conclude(made, BASELINES, carbon, Rules())
+    return document(found, Config((made.plan.task,)), {"idle": idle_report(BASELINES)})
+
+
+def shown(*runs: Any, columns: int | None = None) -> str:
     """What is printed on a terminal of so many columns, or into a pipe."""
     stream = io.StringIO()
     out = report.console(stream)
@@ -62,12 +69,11 @@ def test_weights_of_some_tasks_name_them() -> None:
 
 
 def test_caveats_stand_only_beside_the_figures_they_are_of() -> None:
-    """Phone charges with images alone; no word of the study where it measured none of the tasks."""
+    """Boundary, CO2 factor and phone charges beside the study's figures; no word where it measured no task."""
     text = shown(run("summarization"))
     assert "seven idle" in text
     assert "297.6" in text
-    assert "Phone" not in text
-    assert "Phone charges" in shown(run("text-to-image"), run("summarization"))
+    assert "Phone charges: 0.012 kWh" in text
     assert "Power Hungry" not in shown(run("feature-extraction"))
 
 
@@ -85,4 +91,4 @@ def test_too_few_answers_for_a_percentile_are_explained() -> None:
     """A dash in p95 has its rule below the table, and only then."""
     assert "p90 from 64, p95 from 130, p99 from 662" in shown(run("summarization", answers=100))
     made = measurement([result for _ in range(2) for result in measurement().steady.results])
-    assert "p90 from 64" not in shown(conclude(made, BASELINES, FRANCE, Config(("summarization",))))
+    assert "p90 from 64" not in shown(documented(made))
