@@ -88,7 +88,7 @@ class DeviceWork:
     ) -> None:
         started, seconds = times
         done = [(job, raw) for job, raw in zip(jobs, outputs, strict=True) if isinstance(raw, RawOutput)]
-        model.used = started
+        model.used, model.fresh = started, False
         self._lanes.learn(model.lane, jobs, seconds)
         model.metrics.batch(
             seconds,

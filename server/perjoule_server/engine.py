@@ -294,7 +294,7 @@ class Engine:
             if self.state is not State.LOADING:  # a signal came meanwhile
                 return
             if self._loader.fits(model):
-                self._loader.load(model)
+                self._loader.load(model, last=model is self._eager[-1])
                 model.state = ModelState.READY
             else:
                 model.state = ModelState.UNLOADED

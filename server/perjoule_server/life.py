@@ -67,7 +67,7 @@ class Life:
             UnavailableError: the device is lost.
         """
         if model.loading is None:
-            self._lanes.order(Order(partial(self._load, model), self._host.clock()))
+            self._lanes.order(Order(partial(self._load, model), self._host.clock(), self._may_come))
             model.loading = _heard()
             model.state = ModelState.LOADING
         return model.loading
@@ -101,6 +101,13 @@ class Life:
             self._lanes.order(Order(partial(self._unload, model), self._host.clock(), partial(_may_go, model)))
             model.unloading = _heard()
         await asyncio.shield(model.unloading)
+
+    def _may_come(self) -> bool:
+        """Tell whether a model may be loaded, for which another may have to go: none that was not of use yet.
+
+        Else two that do not fit together would drive each other out before either had served anybody.
+        """
+        return not any(model.fresh and model.lane.depth for model in self._models)
 
     def leave(self, model: Model, ticket: Ticket) -> None:
         """Wait no longer for a model."""

@@ -16,7 +16,7 @@ from perjoule_server import samples, schemas
 from perjoule_server.accounting import Accounting
 from perjoule_server.batching import Lanes
 from perjoule_server.faults import Fault, LostDeviceError, fault_of
-from perjoule_server.memory import expected, together
+from perjoule_server.memory import expected, together, watched
 from perjoule_server.served import Model
 from perjoule_server.tasks.base import ModelSpec, SilentWork, Task
 
@@ -68,8 +68,10 @@ class Loader:
         """Tell whether a model is likely to fit beside those that are loaded."""
         return self._budget is None or self._used() + self._size(model) <= self._budget
 
-    def load(self, model: Model) -> None:
+    def load(self, model: Model, *, last: bool = False) -> None:
         """Load, warm up and serve a model, unless that is so; those that were used longest ago make room for it.
+
+        ``last`` says that no further one is loaded for the time being.
 
         Raises:
             ModelError: names the model and the reason; the cause is chained.
@@ -80,10 +82,10 @@ class Loader:
         spec, started = model.spec, time.monotonic()
         while not self.fits(model) and self._evict(model):
             pass
-        task = self._warm(model)
+        task = self._warm(model, last=last)
         self._keep(model, task)
         model.metrics.loaded(spec.options.get("dtype", "float32"), spec.revision, spec.weights)
-        model.task = task
+        model.task, model.fresh = task, True
         self._lanes.open(model.lane, task.max_batch)
         log.info("%s: %s ready in %.1f s", spec.task, spec.id, time.monotonic() - started)
 
@@ -92,35 +94,32 @@ class Loader:
         if model.task is None:
             return
         self._lanes.shut(model.lane)
-        model.task = None
+        modules = watched(model.task)
+        model.task, model.fresh = None, False
         model.metrics.unloaded()
-        self._collect()
+        if any(module() is not None for module in modules):
+            gc.unfreeze()  # what was spared at the start is looked at, too
+            _settle()
+        self._tidy()
         log.info("%s: %s unloaded", model.spec.task, model.spec.id)
 
-    def settle(self) -> None:
-        """Spare later collections the modules and weights that live long.
-
-        It holds up all threads for a moment, the one that tells the exporter too.
-        """
-        gc.collect()
-        gc.freeze()
-
-    def _warm(self, model: Model) -> Task:
+    def _warm(self, model: Model, *, last: bool) -> Task:
         """Load and warm up, and again with less in memory as long as it does not fit beside the others."""
         while True:
             try:
-                return self._once(model.spec)
+                return self._once(model.spec, last=last)
             except Exception as error:  # noqa: BLE001 (the edge to a model: whatever it raises, it cannot serve)
                 failure = self._judged(model, error)
             if not (isinstance(failure.__cause__, MemoryError) and self._evict(model)):
                 raise failure
 
-    def _once(self, spec: ModelSpec) -> Task:
+    def _once(self, spec: ModelSpec, *, last: bool) -> Task:
         with self._accounting.overhead(spec.task, spec.id, "load"):
             task = self._load(spec)
         with self._accounting.overhead(spec.task, spec.id, "warm-up"):
             warm_up(task, spec.task)
-            self.settle()
+            if last:
+                _settle()
         return task
 
     def _judged(self, model: Model, error: Exception) -> ModelError:
@@ -163,7 +162,11 @@ class Loader:
     def _size(self, model: Model) -> int:
         return self._sizes.get(model) or expected(model.spec)
 
-    def _collect(self) -> None:
-        gc.unfreeze()  # or what has cycles and was spared would never be found
-        self.settle()
-        self._tidy()
+
+def _settle() -> None:
+    """Spare later collections the modules and weights that live long.
+
+    It holds up all threads for a moment, the one that tells the exporter too: so it is part of a span, not after one.
+    """
+    gc.collect()
+    gc.freeze()

@@ -3,6 +3,7 @@
 Weights only: what a batch needs besides is not known beforehand, and has to be left free by whoever sets a budget.
 """
 
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,11 @@ def weights(task: object) -> dict[int, int]:
             storage = tensor.untyped_storage()
             found[storage.data_ptr()] = storage.nbytes()
     return found
+
+
+def watched(task: object) -> list["weakref.ref[Any]"]:
+    """Return weak references to the modules of ``task``, which tell whether they are still there."""
+    return [weakref.ref(module) for module in _modules(task, _DEPTH, set())]
 
 
 def together(tasks: Iterable[object]) -> int:

@@ -1,6 +1,6 @@
 """One model that serves one workload: its lane, its state, and whether its weights are in memory.
 
-The event loop changes all of it but ``task``, which the device thread sets and takes away.
+The event loop changes all of it but ``task`` and ``fresh``, which are the device thread's.
 """
 
 import asyncio
@@ -48,6 +48,7 @@ class Model:
         task: it, while it is loaded.
         in_flight: requests that were accepted and not answered.
         used: when it was last asked for, on the engine's clock.
+        fresh: whether it was loaded and has served no batch since.
         withdrawn: whether it was unloaded by hand and has to be loaded so.
         trouble: why it could not be loaded, if so.
         waiting: requests that wait for it to be loaded, with their bodies and deadlines.
@@ -62,6 +63,7 @@ class Model:
     task: Task | None = None
     in_flight: int = 0
     used: float = 0.0
+    fresh: bool = False
     withdrawn: bool = False
     trouble: Trouble | None = None
     waiting: dict[Ticket, tuple[Envelope, float]] = field(default_factory=dict)
