@@ -153,16 +153,12 @@ class Link:
 
     def _connect(self) -> bool:
         for path in self._paths:
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                connection.settimeout(1.0)
-                connection.connect(str(path))
+                connection = _dialled(path)
             except (OSError, ValueError) as error:
-                connection.close()
                 self._accepting = False
                 self._say("absent", f"no exporter at {path} ({error}): energy is unknown until there is one")
                 continue
-            connection.setblocking(False)
             self._socket = connection
             self._connected_at = time.monotonic()
             if not self._accepting:  # else this is the first attempt, and what waits is not old
@@ -252,3 +248,16 @@ class Link:
         if about != self._said:
             self._said = about
             _LOG.log(level, "%s", what)
+
+
+def _dialled(path: Path) -> socket.socket:
+    """Return a socket that is connected to ``path``; raises ``OSError`` also where no descriptor is left for one."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(1.0)
+        connection.connect(str(path))
+        connection.setblocking(False)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -209,5 +209,6 @@ def _uvicorn_config(app: FastAPI) -> uvicorn.Config:
 def set_up_logging(level: str) -> None:
     """Log one-liners to stderr; libraries only their warnings."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # its warnings are of what anybody sends
     for ours in ("perjoule", "perjoule_server"):
         logging.getLogger(ours).setLevel(level.upper())
