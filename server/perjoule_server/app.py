@@ -19,6 +19,7 @@ from perjoule_server import openapi
 from perjoule_server.accounting import Accounting
 from perjoule_server.adapters.huggingface import dialect_of
 from perjoule_server.adapters.routes import ROUTES, add_openai
+from perjoule_server.admin import Admin, add_admin
 from perjoule_server.auth import Tokens
 from perjoule_server.engine import Engine, Model, State
 from perjoule_server.exchange import Exchange
@@ -138,6 +139,8 @@ def _add_listings(app: FastAPI, engine: Engine, created: int) -> None:
     @app.get("/v1/models", tags=["listings"], summary="The models, as OpenAI lists them")
     async def models() -> JSONResponse:
         return JSONResponse({"object": "list", "data": [entry(model) for model in engine.models]})
+
+    add_admin(app, Admin(engine, entry))
 
 
 def _add_health(app: FastAPI, engine: Engine) -> None:

@@ -9,16 +9,21 @@ from typing import Any
 from perjoule.errors import (
     BusyError,
     ExpiredError,
+    ForbiddenError,
     InvalidInputError,
     NotFoundError,
     RequestError,
     TooLargeError,
+    UnauthorizedError,
     UnavailableError,
 )
 from perjoule.workloads import WORKLOADS
 from perjoule_server import samples
 
-_ERRORS = (NotFoundError, InvalidInputError, TooLargeError, BusyError, RequestError, UnavailableError, ExpiredError)
+_ERRORS = (
+    UnauthorizedError, ForbiddenError, NotFoundError, InvalidInputError, TooLargeError, BusyError, RequestError,
+    UnavailableError, ExpiredError,
+)  # fmt: skip
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 ERROR_SCHEMA: dict[str, Any] = {
