@@ -17,7 +17,7 @@ from perjoule.spans.talk import Talk
 from perjoule.spans.wire import AnyRequest, Close, Kind, Open, Settled, hello_lines
 
 MOST_AWAITED = 10_000
-"""Spans whose settlement may be waited for at a time; that of more is not asked for."""
+"""Spans whose settlement may be waited for at a time; with more, that of the oldest is not waited for any more."""
 
 
 class Setup(NamedTuple):
@@ -107,13 +107,20 @@ class Session:
         self, numbers: Iterable[int], end_ns: int, requests: Sequence[AnyRequest], awaited: Awaited | None
     ) -> None:
         """End a span on each of its devices."""
-        reply = awaited is not None and len(self._awaited) < MOST_AWAITED
         for number in numbers:
-            if awaited is not None and reply:
+            if awaited is not None:
                 self._awaited[number] = awaited
-            self._link.closed(Close(number, end_ns, requests, reply))
-        if awaited is not None and not reply:
-            awaited.forsake()
+            self._link.closed(Close(number, end_ns, requests, awaited is not None))
+        if len(self._awaited) > MOST_AWAITED:
+            self._forsake_oldest()
+
+    def _forsake_oldest(self) -> None:
+        """Wait no longer for those that waited longest, a tenth at once: some never come.
+
+        Of many errors at once an exporter tells only the first.
+        """
+        with self._lock:
+            self.forsaken(list(self._awaited)[: MOST_AWAITED // 10])
 
     def known_watts(self, kind: Kind) -> float | None:
         """Return the watts of a kind of work, as far as the exporter has learned them."""

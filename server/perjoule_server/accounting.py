@@ -110,10 +110,14 @@ class Accounting:
     # Of BatchWork, on the device thread
 
     def began(self, costs: Sequence[Cost], phase: str) -> Span:
-        """Begin a span; what its requests were in before was not their last."""
+        """Begin a span; what its requests were in before was not their last.
+
+        The ends of others that are overdue are told too: a busy event loop may come to them too late.
+        """
         with self._lock:
             for pending in _pending_of(costs):
                 self._tell(pending, {})
+            self._tell_overdue()
         return self.spans.span(costs[0].task, costs[0].model, phase)
 
     def ended(self, span: Span, phase: str, costs: Sequence[Cost], weights: Sequence[float], start_ns: int) -> None:
@@ -121,6 +125,7 @@ class Accounting:
         pending = Pending(span, costs, weights, time.monotonic_ns())
         whole, seconds = sum(weights), (pending.end_ns - start_ns) / 1e9
         with self._lock:
+            self._tell_overdue()
             self._pending[pending] = None
             for cost, weight in zip(costs, weights, strict=True):
                 share = weight / whole if whole > 0 else 1 / len(costs)
@@ -158,10 +163,8 @@ class Accounting:
 
     def overdue(self) -> None:
         """Tell the ends that have waited long enough."""
-        before = time.monotonic_ns() - round(PENDING_SECONDS * 1e9)
         with self._lock:
-            for pending in [each for each in self._pending if each.end_ns <= before]:
-                self._tell(pending, {})
+            self._tell_overdue()
 
     def _may_settle(self, cost: Cost) -> bool:
         return self.spans.stats.connected and cost.energy.quality is not Quality.SETTLED
@@ -179,6 +182,11 @@ class Accounting:
             self._spans.close()
 
     # Under the lock
+
+    def _tell_overdue(self) -> None:
+        before = time.monotonic_ns() - round(PENDING_SECONDS * 1e9)
+        for pending in [each for each in self._pending if each.end_ns <= before]:
+            self._tell(pending, {})
 
     def _tell(self, pending: Pending, outcomes: dict[Cost, str]) -> None:
         """End a span with how its requests ended, as far as that is known."""

@@ -198,7 +198,7 @@ def test_a_span_elsewhere_or_late_is_refused() -> None:
     running.view()
     told = [Opened(1, "GPU-9", WORK, running.now), Opened(2, GPU, WORK, running.now - 0.9)]
     refused = running.book.take(1, told, running.now)
-    assert [each.number for each in refused] == [1, 2]
+    assert [(each.number, each.late) for each in refused] == [(1, False), (2, True)]
     assert "GPU-9 is not a device" in refused[0].why
     assert "late" in refused[1].why
     assert running.shown().late == 1

@@ -289,6 +289,20 @@ def test_a_device_that_tells_no_more_energy() -> None:
     assert len(book.settled) == 100
 
 
+def test_an_owner_that_nobody_announced_is_there_at_0_with_its_first_span() -> None:
+    """Each of its outcomes: an increase from nothing is none to who reads the counters. So after a restart."""
+    book = Book()
+    book.ledger.opened(1, 1, A, 0.0, 0.0)
+    (row,) = book.ledger.snapshot().charged.values()
+    assert {outcome: charge.microjoules for outcome, charge in row.outcomes.items()} == dict.fromkeys(OUTCOMES, 0)
+    saved = book.ledger.saved()
+    saved["accounts"]["rows"][0][2]["charges"] = {}  # as it was written before
+    again = Ledger(idle_watts=IDLE)
+    again.restore(saved)
+    again.opened(1, 1, A, 0.0, 0.0)
+    assert set(again.snapshot().charged[Owner("a", "m")].outcomes) == set(OUTCOMES)
+
+
 def test_lines_wait_for_a_grace() -> None:
     """An interval is open until lines of its time have had 50 ms to come."""
     book = Book()

@@ -13,6 +13,7 @@ import uvicorn
 from perjoule.spans.link import RETRY_SECONDS
 from perjoule.spans.talk import Talk
 from perjoule.spans.wire import MAX_LINE_BYTES, MAX_NAME, MAX_REQUESTS, OUTCOMES, REQUEST_ID
+from perjoule_exporter.charging.book import GRACE_SECONDS, MOST_GRACE_SECONDS
 from perjoule_exporter.spans import Opened, start_spans
 from perjoule_exporter.spans.conversation import MAX_FAULTS, MAX_OPEN, OLDEST_SECONDS, Conversation
 from perjoule_exporter.spans.server import HELLO_SECONDS, MAX_CLIENTS, MAX_UNREAD_BYTES
@@ -65,7 +66,8 @@ def test_the_documented_lines_are_taken() -> None:
     (settled,), refused = talk.received(block("json", '"settled": 17').encode())
     assert refused == [17]
     assert settled.joules == pytest.approx(sum(joules or 0.0 for joules in settled.requests.values()))
-    assert (talk.problem, list(talk.watts.values())) == ("span 17 is not open", [253.0])
+    assert (talk.refused, list(talk.watts.values())) == (2, [253.0])
+    assert str(talk.problem).startswith("the end of span 17 is told late")
 
 
 def test_the_documented_limits_are_those_of_the_code() -> None:
@@ -81,6 +83,8 @@ def test_the_documented_limits_are_those_of_the_code() -> None:
         (r"over (\d+) clients", MAX_CLIENTS),
         (r"left unread, over (\d+) KiB", MAX_UNREAD_BYTES // 1024),
         (r"a connection ends after (\d+) s", HELLO_SECONDS),
+        (r"energy is split (\d+) ms after", 1000 * GRACE_SECONDS),
+        (r"the latest of them took, (\d+) ms at most", 1000 * MOST_GRACE_SECONDS),
     ):
         found = re.search(text, PAGE)
         assert found, text

@@ -324,6 +324,16 @@ def test_answers_are_those_of_the_documentation() -> None:
     assert json.loads(error_line("a\ud800", 17))["span"] == 17
 
 
+def test_who_was_late_is_told_and_still_hears_what_it_cost() -> None:
+    """It is logged and counted, but is no refusal: the settlement comes, which says that the energy is not known."""
+    line = error_line("the end of span 17 is told late", 17, late=True)
+    assert json.loads(line) == {"error": "the end of span 17 is told late", "late": 17}
+    talk = Talk()
+    assert talk.received(line) == ([], [])
+    assert (talk.refused, talk.problem) == (1, "the end of span 17 is told late")
+    assert talk.received(error_line("span 18 is not open", 18)) == ([], [18])
+
+
 @pytest.mark.parametrize(("measured", "joules"), [(0.5, (4.0, 3.0, 1.0)), (0.4, (None, None, None))])
 def test_a_settlement_of_what_was_not_measured_has_no_joules(measured: float, joules: tuple[float | None, ...]) -> None:
     """Its client is told that, once for each request; on several devices one such makes the sum unknown."""

@@ -1,11 +1,12 @@
 """What a request cost, as figures: sums, digits, memory. And the account's own arithmetic, without a device."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from perjoule.spans import UNKNOWN, Energy, Quality, Spans
-from perjoule_server.accounting import Accounting
+from perjoule_server.accounting import PENDING_SECONDS, Accounting
 from perjoule_server.cost import Cost, decimals, energy_headers, rounded
 from perjoule_server.recent import Recent
 from perjoule_server.tasks.base import SilentWork
@@ -86,6 +87,23 @@ def test_shares_are_weights_over_the_whole(accounting: Accounting) -> None:
     accounting.concluded([(cost, "ok") for cost in costs])
     assert [[part.share for part in cost.parts] for cost in costs] == [[0.25, 0.5], [0.75, 0.5]]
     assert [cost.outcome for cost in costs] == ["ok", "ok"]
+    accounting.close()
+
+
+def test_an_end_is_told_by_the_device_thread_where_the_event_loop_is_busy(accounting: Accounting) -> None:
+    """Once it has waited long enough, with the next span that begins or ends, whosever that is: sooner it waits."""
+    first, second, third = [accounting.cost(name, "t", "m") for name in "abc"]
+    with accounting.work([first], SilentWork()).phase("encode", [1]):
+        pass
+    time.sleep(PENDING_SECONDS)
+    with accounting.work([second], SilentWork()).phase("encode", [1]):
+        assert (first.owing, accounting.waiting) == (True, False)
+    assert (second.owing, accounting.waiting) == (False, True)
+    with accounting.work([third], SilentWork()).phase("encode", [1]):
+        time.sleep(PENDING_SECONDS)
+    assert (second.owing, third.owing) == (True, False)
+    accounting.concluded([(cost, "ok") for cost in (first, second, third)])
+    assert [cost.owing for cost in (first, second, third)] == [False, False, False]
     accounting.close()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from perjoule_exporter.ledger import Interval, Kind, Ledger, Settled, Share, Snapshot
+from perjoule_exporter.spans.book import Refused
 
 _TOGETHER_SECONDS = 0.5
 """Idle power is learned from so much time at once anyway."""
@@ -89,21 +90,21 @@ class Account:
         """Note that somebody may work."""
         self._ledger.announced(task, model)
 
-    def opened(self, client: int, number: int, kind: Kind, start: float, now: float) -> str | None:
+    def opened(self, client: int, number: int, kind: Kind, start: float, now: float) -> Refused | None:
         """Take over that a span has begun; return what is wrong with it, None where nothing is."""
         late = self._ledger.late
         if not self._ledger.opened(client, number, kind, start, now):
-            return f"span {number} is open already"
-        return f"span {number} is told late: {_GIVEN_AWAY}" if self._ledger.late > late else None
+            return Refused(number, f"span {number} is open already")
+        return None if self._ledger.late == late else _late(number, f"span {number}")
 
     def closed(self, client: int, number: int, end: float, shares: tuple[Share, ...], now: float, *, reply: bool) -> (
-        str | None
+        Refused | None
     ):  # fmt: skip
         """Take over that a span has ended; return what is wrong with it, None where nothing is."""
         late = self._ledger.late
         if not self._ledger.closed(client, number, end, shares, now, reply=reply):
-            return f"span {number} is not open"
-        return f"the end of span {number} is told late: {_GIVEN_AWAY}" if self._ledger.late > late else None
+            return Refused(number, f"span {number} is not open")
+        return None if self._ledger.late == late else _late(number, f"the end of span {number}")
 
     def _settle(self, now: float) -> None:
         settled = self._ledger.settle(now)
@@ -116,7 +117,8 @@ class Account:
             self._together = None
 
 
-_GIVEN_AWAY = "the energy of that time is given away already"
+def _late(number: int, what: str) -> Refused:
+    return Refused(number, f"{what} is told late: the energy of that time is given away already", late=True)
 
 
 def _alike(one: Interval, other: Interval) -> bool:

@@ -27,6 +27,9 @@ GRACE_SECONDS = 0.08
 One that comes later costs its request's figure. Two ticks of 100 ms and this are what a client waits for a settlement.
 """
 
+MOST_GRACE_SECONDS = 0.2
+"""The same while lines come late. With a tick of 100 ms and its reading it is still within what clients wait."""
+
 
 class Charging:
     """The ledgers of a program. It is the span socket's ``Book``."""
@@ -94,9 +97,9 @@ class Charging:
                 if isinstance(each, Announced):
                     self._announce(each.owners)
                     continue
-                why = self._span(client, each, now)
-                if why is not None:
-                    refused.append(Refused(each.number, why))
+                wrong = self._span(client, each, now)
+                if wrong is not None:
+                    refused.append(wrong)
         return refused
 
     def left(self, client: int, now: float) -> None:
@@ -145,11 +148,11 @@ class Charging:
             for account in self._accounts.values():
                 account.announced(*owner)
 
-    def _span(self, client: int, each: Opened | Closed, now: float) -> str | None:
+    def _span(self, client: int, each: Opened | Closed, now: float) -> Refused | None:
         """Take over that a span begins or ends; return what is wrong with it."""
         account = self._accounts.get(each.device)
         if account is None:
-            return f"{each.device} is not a device whose energy is shared out here"
+            return Refused(each.number, f"{each.device} is not a device whose energy is shared out here")
         self._tell(client, each)
         if isinstance(each, Opened):
             return account.opened(client, each.number, each.kind, each.start, now)
@@ -164,14 +167,17 @@ class Charging:
 
     def _ledger(self, device: Device, track: Track) -> Ledger:
         idle, total = self._idle.of(device), track.energy.total or 0
-        ledger = Ledger(self._owners, idle, clients=self._connected, grace=GRACE_SECONDS)
+        ledger = self._new(idle)
         try:
             go_on(ledger, track.kept_charges, total, with_grams=track.energy.grams is not None)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             _LOG.warning("what was charged of %s is of no use, it starts at 0: %r", device.uuid, error)
-            ledger = Ledger(self._owners, idle, clients=self._connected, grace=GRACE_SECONDS)
+            ledger = self._new(idle)
             go_on(ledger, None, total, with_grams=False)
         return ledger
+
+    def _new(self, idle: float | None) -> Ledger:
+        return Ledger(self._owners, idle, clients=self._connected, grace=GRACE_SECONDS, most_grace=MOST_GRACE_SECONDS)
 
 
 def _chargeable(device: Device) -> bool:

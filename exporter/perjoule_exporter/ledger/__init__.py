@@ -4,8 +4,9 @@
 (``used``), shares out what it can by a time (``settle``, called at each reading), and shows a ``Snapshot``; ``saved``
 and ``restore`` carry it over a restart. ``Owners`` and ``Clients`` are one for all ledgers of a program: a request may
 be on several devices. Inside: ``span`` and ``interval`` (what it is told), ``overlap`` (how they lie in each other),
-``watts`` and ``solve`` (what each kind of work draws), ``idle`` (what the device draws without any), ``clients`` (what
-is open) and ``requests`` (who is charged when), ``accounts`` (the sums), ``snapshot`` (what is shown).
+``grace`` (how long it waits for lines), ``watts`` and ``solve`` (what each kind of work draws), ``idle`` (what the
+device draws without any), ``clients`` (what is open) and ``requests`` (who is charged when), ``accounts`` (the sums),
+``snapshot`` (what is shown).
 """
 
 from perjoule_exporter.ledger.accounts import BOUNDS_JOULES, Charge, Exemplar

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from perjoule_exporter.division import shared
-from perjoule_exporter.ledger.accounts import Accounts, amount, count
+from perjoule_exporter.ledger.accounts import Accounts, Row, amount, count
 from perjoule_exporter.ledger.clients import Clients
+from perjoule_exporter.ledger.grace import Grace
 from perjoule_exporter.ledger.idle import Idle
 from perjoule_exporter.ledger.interval import Interval, Taken
 from perjoule_exporter.ledger.overlap import overlap
@@ -49,9 +50,11 @@ class Ledger:
         clients: Clients | None = None,
         half_life: float = HALF_LIFE_SECONDS,
         grace: float = GRACE_SECONDS,
+        most_grace: float = GRACE_SECONDS,
     ) -> None:
+        """``most_grace``: how long it waits for lines at most, where they come late; ``grace`` where they do not."""
         self._owners = owners or Owners()
-        self._grace = grace
+        self._grace = Grace(grace, most_grace)
         self._accounts = Accounts()
         self._held = Held(self._accounts)
         self._idle = Idle(idle_watts)
@@ -82,9 +85,7 @@ class Ledger:
 
     def announced(self, task: str, model: str) -> None:
         """Note that somebody may work: the owner's series start at 0."""
-        row = self._accounts.row(*self._owners.owner(Owner(task, model)))
-        for outcome in OUTCOMES:
-            row.charge(outcome, 0, None)
+        self._row(self._owners.owner(Owner(task, model)))
 
     def opened(self, client: int, number: int, kind: Kind, start: float, now: float) -> bool:
         """Take over that a span has begun; False if the client has one of that number open, or is gone.
@@ -96,7 +97,8 @@ class Ledger:
         if number in account.open or account.gone:
             return False
         kind = self._owners.kind(kind)
-        row = self._accounts.row(kind.task, kind.model)
+        row = self._row(Owner(kind.task, kind.model))
+        self._grace.heard(start, now)
         span = Span(client, number, kind, row, self._clipped(start, now), min(start, now))
         account.opened(span)
         self._live.append(span)
@@ -113,6 +115,7 @@ class Ledger:
         span = None if account is None else account.open.get(number)
         if account is None or span is None:
             return False
+        self._grace.heard(end, now)
         span.end = max(span.start, self._clipped(end, now))
         span.told = min(end, now) - span.told_start
         span.shares = shares
@@ -154,7 +157,8 @@ class Ledger:
     def settle(self, now: float) -> list[Settled]:
         """Share out what can be by now, and return the spans that asked for what they were given."""
         settled: list[Settled] = []
-        while self._intervals and self._intervals[0].end + self._grace <= now:
+        known_until = now - self._grace.seconds(now)
+        while self._intervals and self._intervals[0].end <= known_until:
             self._taken.append(self._take(self._intervals.popleft()))
         while self._taken and not (self._taken[0].doubtful and self._watts.worth_waiting(self._taken[0].kinds, now)):
             taken = self._taken.popleft()
@@ -344,6 +348,14 @@ class Ledger:
             self._live = [span for span in self._live if span.end > until]
             for span in ended:
                 self._end(span, now, settled)
+
+    def _row(self, owner: Owner) -> Row:
+        """Return an owner's row, of which nothing is missing: an increase from nothing at all would be lost."""
+        row = self._accounts.row(*owner)
+        if len(row.charges) < len(OUTCOMES):
+            for outcome in OUTCOMES:
+                row.charge(outcome, 0, None)
+        return row
 
     def _clipped(self, time: float, now: float) -> float:
         """Return a told time between what is known already and now, and count it where it is not."""

@@ -39,10 +39,11 @@ Told = Announced | Opened | Closed
 
 
 class Refused(NamedTuple):
-    """Why a span could not be taken, in words for its client."""
+    """Why a span could not be taken, in words for its client. ``late``: it was taken, and will settle."""
 
     number: int
     why: str
+    late: bool = False
 
 
 class Charged(NamedTuple):

@@ -45,11 +45,11 @@ class Heard:
         self.faults = 0
         self._errors: list[bytes] = []
 
-    def error(self, why: str, number: int | None = None) -> None:
+    def error(self, why: str, number: int | None = None, *, late: bool = False) -> None:
         """Add an error for the client."""
         self.faults += 1
         if self.faults <= _MOST_ERRORS:
-            self._errors.append(error_line(why, number))
+            self._errors.append(error_line(why, number, late=late))
 
     def errors(self) -> bytes:
         """Return the lines that tell of them."""

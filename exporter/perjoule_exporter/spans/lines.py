@@ -219,9 +219,9 @@ def settled_line(settled: Settled) -> bytes:
     return _line({"settled": span.number, "joules": joules[0], "requests": requests})
 
 
-def error_line(why: str, number: int | None = None) -> bytes:
-    """Return the line that tells what could not be taken."""
-    return _line({"error": why} if number is None else {"error": why, "span": number})
+def error_line(why: str, number: int | None = None, *, late: bool = False) -> bytes:
+    """Return the line that tells what could not be taken, or was told ``late``."""
+    return _line({"error": why} if number is None else {"error": why, "late" if late else "span": number})
 
 
 def table(watts: Iterable[KnownWatts]) -> Table:

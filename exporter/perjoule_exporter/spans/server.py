@@ -168,8 +168,8 @@ class SpanServer:
         now = self._clock()
         heard = client.conversation.received(data, now)
         if heard.told:
-            for number, why in self._book.take(client.number, heard.told, now):
-                heard.error(why, number)
+            for number, why, late in self._book.take(client.number, heard.told, now):
+                heard.error(why, number, late=late)
             if heard.replies:
                 self._settles_until = now + _SETTLES_SECONDS
         if heard.greeted:

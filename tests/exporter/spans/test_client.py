@@ -171,6 +171,22 @@ def test_nobody_waits_for_what_is_refused(book: WrittenBook, spans: Spans) -> No
     assert not book.opened()
 
 
+def test_settlements_that_never_come_do_not_end_the_asking(
+    book: WrittenBook, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only so many are waited for: the first of more are given up, and the newest are asked for all the same."""
+    monkeypatch.setattr("perjoule.spans.session.MOST_AWAITED", 20)
+    made = [spans.span(*SUMMARY) for _ in range(50)]
+    for span in made:
+        span.close([("a",)], reply=True)
+    assert made[0].wait(30).quality is not Quality.SETTLED
+    wait_until(lambda: len(book.closed()) == 50, "all are told")
+    assert all(each.reply for each in book.closed())
+    waiting = spans._session._awaited  # type: ignore[union-attr]
+    assert len(waiting) <= 20
+    assert max(waiting) == 50
+
+
 def test_many_threads_share_one_client(book: WrittenBook, spans: Spans) -> None:
     """Spans of eight threads all arrive, each with its own number and its own end."""
 
