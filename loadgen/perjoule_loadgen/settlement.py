@@ -19,7 +19,10 @@ from perjoule_loadgen.meter import Meter, Track
 from perjoule_loadgen.pages import Page
 
 _GRACE_SECONDS = 0.1
-"""What an exporter waits for late lines, and its reading."""
+"""What an exporter waits for lines, and its reading;"""
+
+_MOST_GRACE_SECONDS = 0.25
+"""the same while it hears that lines come late. After as much quiet it is no work that is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,15 @@ class Settlement:
             answered: requests that were answered since then.
         """
         tracks = [self.meter.tracks[id_] for id_ in plan.devices]
-        deadline = self.clock.now() + self.rules.settlement_seconds
+        began = self.clock.now()
+        deadline = began + self.rules.settlement_seconds
         while True:
             edge = await self._read(track.device.exporter for track in tracks)
             if edge.failure is not None or self.clock.now() > deadline:
                 return edge
-            if not any(_too_open(track, edge.books) for track in tracks) and _charged(plan, before, edge) >= answered:
+            grace = _GRACE_SECONDS if self.clock.now() - began < _MOST_GRACE_SECONDS else _MOST_GRACE_SECONDS
+            too_open = any(_too_open(track, edge.books, grace) for track in tracks)
+            if not too_open and _charged(plan, before, edge) >= answered:
                 return edge
             if plan.work not in edge.works or _begun_anew(before, edge):  # nothing will come
                 return edge
@@ -61,13 +67,13 @@ class Settlement:
         return Edge(found)
 
 
-def _too_open(track: Track, found: Mapping[str, Books]) -> bool:
+def _too_open(track: Track, found: Mapping[str, Books], grace: float) -> bool:
     """Tell whether more is open than what the idle device draws until it is shared out; it may where nobody knows."""
     of = found[track.device.exporter]
     joules, idle_watts = of.open.get(track.device.base), of.idle_watts.get(track.device.base)
     if joules is None or idle_watts is None:
         return False
-    return joules > idle_watts * (2 * track.tick + _GRACE_SECONDS)
+    return joules > idle_watts * (2 * track.tick + grace)
 
 
 def _begun_anew(before: Edge | None, edge: Edge) -> bool:
