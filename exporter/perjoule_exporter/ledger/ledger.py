@@ -225,22 +225,11 @@ class Ledger:
 
     def _take(self, interval: Interval) -> Taken:
         """Return an interval with the spans in it, and learn from it."""
-        start, end = interval.start, interval.end
-        spans: list[Span] = []
-        firsts: list[float] = []
-        lasts: list[float] = []
-        ended: list[Span] = []
-        live: list[Span] = []
-        for span in self._live:
-            first = span.start if span.start > start else start  # noqa: FURB136 (max costs four times this)
-            last = span.end if span.end < end else end  # noqa: FURB136 (as above)
-            if last > first:
-                spans.append(span)
-                firsts.append(first)
-                lasts.append(last)
-            (ended if span.end <= end else live).append(span)
-        self._live = live
-        self._known_until = end
+        spans, firsts, lasts = self._lying_in(interval.start, interval.end)
+        ended = [span for span in self._live if span.end <= interval.end]
+        if ended:
+            self._live = [span for span in self._live if span.end > interval.end]
+        self._known_until = interval.end
         if spans and interval.reason is None and interval.length > LONGEST_SECONDS:
             interval = interval._replace(reason="stall")
         # The first interval, and one after a reset or a gap, may begin elsewhere than its energy does.
@@ -256,6 +245,20 @@ class Ledger:
         if sound:
             self._learn(taken)
         return taken
+
+    def _lying_in(self, start: float, end: float) -> tuple[list[Span], list[float], list[float]]:
+        """Return the spans of which a part lies between two times, and from when to when each does."""
+        spans: list[Span] = []
+        firsts: list[float] = []
+        lasts: list[float] = []
+        for span in self._live:
+            first = span.start if span.start > start else start  # noqa: FURB136 (max costs four times this)
+            last = span.end if span.end < end else end  # noqa: FURB136 (as above)
+            if last > first:
+                spans.append(span)
+                firsts.append(first)
+                lasts.append(last)
+        return spans, firsts, lasts
 
     def _learn(self, taken: Taken) -> None:
         interval, idle_watts = taken.interval, self._idle.watts
