@@ -21,6 +21,12 @@ SMALL_BYTES = 64 * 1024
 """Bodies up to this do not count: requests of text are served whatever a few clients with large bodies do."""
 
 
+SLOW_SECONDS = 30.0
+SLOWEST = 1_000
+"""A body has this long, and a second more for each so many bytes that are there: else a trickle would hold its memory
+and connection for as long as its own header asks."""
+
+
 class ClientLeftError(Exception):
     """The client closed its connection before the answer."""
 
@@ -67,7 +73,26 @@ class Share:
             self._size = size
 
 
-async def read_body(request: Request, limit: int, share: Share) -> bytes:
+class Pace:
+    """How long one body may take, from its creation on.
+
+    Args:
+        timeout: what ends the reading.
+        seconds: the longest, however fast it comes.
+    """
+
+    def __init__(self, timeout: asyncio.Timeout, seconds: float) -> None:
+        self._timeout = timeout
+        self._began = asyncio.get_running_loop().time()
+        self._seconds = seconds
+        self.arrived(0)
+
+    def arrived(self, size: int) -> None:
+        """Note that ``size`` bytes are there in all."""
+        self._timeout.reschedule(self._began + min(self._seconds, SLOW_SECONDS + size / SLOWEST))
+
+
+async def read_body(request: Request, limit: int, share: Share, pace: Pace) -> bytes:
     """Return the body, holding at most ``limit`` bytes of it, whatever Content-Length says.
 
     Raises:
@@ -94,6 +119,8 @@ async def read_body(request: Request, limit: int, share: Share) -> bytes:
                 await _linger(request, limit)
             raise too_large
         share.grow(size)
+        if more:
+            pace.arrived(size)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from perjoule.errors import ExpiredError, InvalidInputError, NotFoundError, RequestError, TooLargeError
 from perjoule.spans import added
 from perjoule_server.adapters.base import Asked, Dialect, Events, Part, Stamp
-from perjoule_server.bodies import BODIES_HELD, Bodies, ClientLeftError, Share, read_body
+from perjoule_server.bodies import BODIES_HELD, Bodies, ClientLeftError, Pace, Share, read_body
 from perjoule_server.config import ServerConfig
 from perjoule_server.cost import energy_headers
 from perjoule_server.engine import Engine, Model
@@ -131,11 +131,14 @@ class Exchange:
             return _told(error, dialect, name)
 
     async def _read(self, call: Call, share: Share) -> Asked:
+        left = call.deadline - self._engine.clock()
         try:
-            async with asyncio.timeout(call.deadline - self._engine.clock()):
-                body = await read_body(call.request, self._config.body_bytes, share)
+            async with asyncio.timeout(None) as timeout:
+                body = await read_body(call.request, self._config.body_bytes, share, Pace(timeout, left))
         except TimeoutError:
-            raise ExpiredError("the deadline passed before the body had arrived") from None
+            late = self._engine.clock() >= call.deadline
+            why = "the deadline passed before the body had arrived" if late else "the body came too slowly"
+            raise ExpiredError(why) from None
         content_type = call.request.headers.get("content-type", "")
         if len(body) <= PARSE_ON_LOOP_BYTES:
             return call.dialect.read(content_type, body)

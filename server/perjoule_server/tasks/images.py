@@ -15,6 +15,10 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_PIXELS = 25_000_000
 """Most pixels of one image: 75 MB once decoded."""
 
+MAX_SCANS = 100
+"""Most passes over a progressive JPEG, of which cameras and programs write ten: each costs the decoder all pixels
+again, and its sender a few bytes."""
+
 MAX_ASPECT = 10
 """Most that one side may be longer than the other: resized to a model's sides, less than a patch may be left."""
 
@@ -55,6 +59,8 @@ def decode_image(media: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     try:
         with Image.open(io.BytesIO(media), formats=FORMATS) as image:
             _check_size(*image.size, max_pixels)
+            if image.format == "JPEG" and media.count(b"\xff\xda") > MAX_SCANS:
+                raise InvalidInputError(f"the image has more than {MAX_SCANS} scans")
             image.load()
             return _eight_bits(_upright(image)).convert("RGB")
     except UnidentifiedImageError:
