@@ -159,6 +159,7 @@ def parser() -> argparse.ArgumentParser:
     _add_limits(made)
     _add_times(made)
     _add_auth(made)
+    _add_life(made)
     return made
 
 

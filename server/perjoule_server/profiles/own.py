@@ -93,5 +93,6 @@ def _options(where: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
 _OPTIONS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "dtype": (lambda value: value in DTYPES, f"one of {', '.join(DTYPES)}"),
     "num_inference_steps": (lambda value: type(value) is int and 1 <= value <= 150, "a whole number from 1 to 150"),  # noqa: PLR2004 (the server's limit)
+    "load": (lambda value: value in {"eager", "lazy"}, "eager or lazy"),
     "prompt": (lambda value: isinstance(value, str) and "{text}" in value, "a string with {text} in it"),
 }
