@@ -2,7 +2,8 @@
 # make test   the tests        make check   ruff, mypy, import-linter, generated files        make clean
 # make bench  what the exporter costs, beside other programs (minutes; FLAGS=--quick for less)
 # make bench-server  what the server costs, beside other servers (half an hour; FLAGS=--quick for less)
-# make soak   a day of the exporter's life in half an hour (FLAGS='--scale 0.01' for a hundredth of it), then the server's crowds
+# make soak   a day of the exporter's life in half an hour, and 10,000 hostile bodies for each of the server's routes
+#             (FLAGS='--scale 0.01' for a hundredth of it), then the server's crowds
 # Each sets itself up on the first call (a .venv in this folder) and does not reinstall on the next.
 
 PYTHON ?= python3
@@ -46,6 +47,7 @@ bench-server: $(STAMP)
 
 soak: $(STAMP)
 	@$(BIN)/python benchmarks/soak.py $(FLAGS)
+	@$(BIN)/python benchmarks/server_soak.py $(FLAGS)
 	@CROWD=1 $(BIN)/python -m pytest -q tests/server/soak
 
 format: $(STAMP)
