@@ -8,8 +8,9 @@ from typing import NoReturn
 from perjoule import __version__
 from perjoule.errors import UsageError
 from perjoule_loadgen import flag_values as values
-from perjoule_loadgen.config import DEFAULT_ENERGY, DEFAULT_TARGET, Config, Format, Rules
+from perjoule_loadgen.config import DEFAULT_ENERGY, Config, Format, Rules
 from perjoule_loadgen.load_flags import add_load, load_of
+from perjoule_loadgen.target_flags import add_what, add_work, target_of
 
 _EXAMPLES = """\
 examples:
@@ -18,6 +19,7 @@ examples:
   loadgen --task text-generation --rate 10 --arrival poisson --requests 1000
   loadgen --task text-generation --stages 1-10:30s,10:60s --burstiness 0.5
   loadgen --task fill-mask --concurrency 8 --prometheus http://127.0.0.1:9090
+  loadgen --task text-generation --url http://127.0.0.1:8000 --api openai-chat --stream --output-tokens 128
   loadgen tasks                                           the tasks, their units and the study's figures
 
 exit codes: 0 valid, 1 failed, 2 usage or nothing reachable, 3 INVALID, 130 interrupted
@@ -41,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     made.add_argument("command", nargs="?", metavar="tasks", help="list the tasks and leave")
-    _add_what(made)
+    add_what(made)
+    add_work(made)
     add_load(made)
     _add_energy(made)
     _add_output(made)
@@ -61,21 +64,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if given.command not in {None, "tasks"}:
         made.error(f"unknown command {given.command!r}: there is 'tasks', and without a command --task is measured")
     return given
-
-
-def _add_what(made: argparse.ArgumentParser) -> None:
-    group = made.add_argument_group("what is asked")
-    group.add_argument(
-        "--task", type=values.checked(values.tasks, "a task"), metavar="TASK[,TASK…]|all", help="what to measure"
-    )
-    group.add_argument("--target", "--url", type=values.checked(values.base_url, "a URL"), default=DEFAULT_TARGET,
-                       metavar="URL", help="base URL of the server (default %(default)s)")  # fmt: skip
-    group.add_argument("--model", metavar="ID", help="model to ask for (default: the server's own for the task)")
-    group.add_argument("--inputs", type=Path, metavar="FILE.jsonl", help="your own inputs instead of the built-in ones")
-    group.add_argument("--timeout", type=values.checked(values.some_time, "a duration"), default=60.0, metavar="TIME",
-                       help="after which a request has failed (default 60s)")  # fmt: skip
-    group.add_argument("--seed", type=values.checked(int, "a whole number"), default=0, metavar="N",
-                       help="of arrivals and of the order of inputs (default 0)")  # fmt: skip
 
 
 def _add_energy(made: argparse.ArgumentParser) -> None:
@@ -104,24 +92,15 @@ def config(given: argparse.Namespace, rules: Rules) -> Config:
     Raises:
         UsageError: flags that contradict each other, or none that says what to measure.
     """
-    if given.task is None:
-        raise UsageError("nothing to measure: give --task (loadgen tasks lists them), or --task all")
-    if given.inputs is not None and len(given.task) != 1:
-        raise UsageError("--inputs is of one task: name it with --task")
     return Config(
-        tasks=given.task,
-        target=given.target,
         energy=_unique(given.energy) or (DEFAULT_ENERGY,),
         prometheus=given.prometheus,
-        model=given.model,
         device=_unique(given.device),
-        inputs=given.inputs,
         zone=given.zone,
         output=given.output,
         format=Format(given.format),
-        seed=given.seed,
-        timeout=given.timeout,
         rules=rules,
+        **target_of(given),
         **load_of(given),
     )
 

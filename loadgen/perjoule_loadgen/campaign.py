@@ -10,23 +10,24 @@ from dataclasses import dataclass, field
 
 from perjoule.errors import MeasurementError, UnreachableError, UsageError
 from perjoule.workloads import WORKLOADS
-from perjoule_loadgen.client import Prepared, new_session
+from perjoule_loadgen.client import bearer, new_session
 from perjoule_loadgen.clock import Clock
 from perjoule_loadgen.config import Config
 from perjoule_loadgen.crosscheck import Prometheus
+from perjoule_loadgen.dialect import Ask
+from perjoule_loadgen.discovery import discover
 from perjoule_loadgen.figures import Baseline
 from perjoule_loadgen.inputs import Item, load_inputs
 from perjoule_loadgen.measurement import Measurement, Plan
 from perjoule_loadgen.meter import Idle, Meter, bracket_ids
+from perjoule_loadgen.ours import Ours
 from perjoule_loadgen.pages import Page
 from perjoule_loadgen.phases import Phases
 from perjoule_loadgen.settlement import Settlement
 from perjoule_loadgen.status import Status
-from perjoule_loadgen.target import Target, ask
+from perjoule_loadgen.target import Target
 
 _FIRST_READINGS = 12
-_SCORED = frozenset({"zero-shot-text-classification"})
-"""Tasks that score given labels instead of writing: their schema has no lengths to ask for."""
 
 
 @dataclass(slots=True)
@@ -61,11 +62,12 @@ async def run(config: Config, clock: Clock, status: Status, campaign: Campaign) 
         UnreachableError: the server, an exporter or Prometheus does not answer at the start.
         MeasurementError: they answer, and measuring is not possible all the same.
     """
-    items = {task: load_inputs(task, config.inputs) for task in config.tasks or WORKLOADS}
+    items = {task: load_inputs(task, config.inputs) for task in config.tasks or sorted(config.dialect.tasks)}
     async with new_session(config.timeout) as session:
         page = Page(session)
         status.enter("asking server and exporter", None)
-        target = await ask(page, config.target, config.rules.ready_seconds)
+        told = Page(session, bearer(config.token))
+        target = await discover(told, config.target, config.dialect, config.model, config.rules.ready_seconds)
         tasks = target.tasks(config.tasks)
         campaign.meter = meter = await _first_readings(page, config, clock)
         plans = [_plan(config, target, meter, task, items[task]) for task in tasks]
@@ -120,16 +122,10 @@ async def _first_readings(page: Page, config: Config, clock: Clock) -> Meter:
 
 def _plan(config: Config, target: Target, meter: Meter, task: str, inputs: Sequence[Item]) -> Plan:
     model = target.model(task, config.model)
-    parameters = WORKLOADS[task].parameters
-    items = []
-    for item in inputs:
-        body, content_type = item.body({} if task in _SCORED else parameters, config.model)
-        asked = {**parameters, **item.parameters}
-        least, most = asked.get("min_new_tokens"), asked.get("max_new_tokens")
-        items.append(Prepared(
-            item.label, body, content_type,
-            least if isinstance(least, int) else None, most if isinstance(most, int) else None, item.audio_seconds,
-        ))  # fmt: skip
+    asks_by_name = not isinstance(config.dialect, Ours) or config.model is not None
+    parameters = {**WORKLOADS[task].parameters, **config.parameters}
+    ask = Ask(task, parameters, model.id if asks_by_name else None, config.stream, config.extra)
+    items = [config.dialect.prepare(item, ask) for item in inputs]
     return Plan(task, model, items, _scope(config, model.devices, meter))
 
 

@@ -5,78 +5,46 @@ proxy is used: requests go to the target named and nowhere else. Knows nothing o
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import NamedTuple
 
 import aiohttp
 
-from perjoule_loadgen.shapes import right_shape
-from perjoule_loadgen.transport import printable, read_body, why
+from perjoule_loadgen.dialect import Answer, Dialect, Prepared
+from perjoule_loadgen.ours import Ours
+from perjoule_loadgen.records import ERRORS, Result
+from perjoule_loadgen.streaming import Stream
+from perjoule_loadgen.transport import TooLongError, printable, read_body, why
 
-ERRORS = ("connect", "timeout", "4xx", "429", "5xx", "truncated", "wrong_shape")
-"""Classes of failed requests."""
+__all__ = ["ERRORS", "Client", "Prepared", "Result", "Route", "bearer", "new_session"]
 
 _DETAIL_CHARACTERS = 160
 # Below uvicorn's five seconds: a connection that the server is about to close is not used again after a quiet gap.
 _KEEPALIVE_SECONDS = 3.0
-_TOKENS_HEADER = "x-output-tokens"
 _MOST_BYTES = 64 * 2**20  # far more than an answer of any task: one that never ends must not fill the memory
-
-
-class Prepared(NamedTuple):
-    """One input as it goes over the wire, and what its answer is held to."""
-
-    label: str
-    body: bytes
-    content_type: str
-    min_tokens: int | None = None
-    max_tokens: int | None = None
-    audio_seconds: float | None = None
-
-
-class Result(NamedTuple):
-    """How one request went. Times are monotonic seconds.
-
-    Attributes:
-        intended: when the schedule wanted it sent; equals ``sent`` in a closed loop.
-        sent: when it was sent.
-        done: when it had ended, however it did.
-        status: HTTP status, 0 without an answer.
-        error: empty, or one of ``ERRORS``.
-        detail: what an error said, shortened.
-        output_tokens: as the answer tells, None where it does not.
-        item: index of the input.
-    """
-
-    intended: float
-    sent: float
-    done: float
-    status: int
-    error: str
-    detail: str
-    output_tokens: int | None
-    item: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether it was answered as the task prescribes."""
-        return not self.error
-
-    @property
-    def latency(self) -> float:
-        """Seconds from the intended send to the end of the answer."""
-        return self.done - self.intended
+_NOTHING = Answer()
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where the requests of one task go, and what they hold."""
+    """Where the requests of one task go, and what they hold.
+
+    Attributes:
+        task: workload id.
+        url: of the route.
+        items: inputs, ready to send.
+        dialect: makes sense of the answers.
+        stream: whether they come as they are written.
+        headers: sent along with each request, and to nobody else.
+    """
 
     task: str
     url: str
     items: Sequence[Prepared]
+    dialect: Dialect = field(default_factory=Ours)
+    stream: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Client:
@@ -84,32 +52,66 @@ class Client:
 
     def __init__(self, session: aiohttp.ClientSession, route: Route, now: Callable[[], float]) -> None:
         self._session, self._route, self._now = session, route, now
-        self._headers = [{"content-type": item.content_type} for item in route.items]
+        self._headers = [{"content-type": item.content_type, **route.headers} for item in route.items]
 
     async def send(self, index: int, intended: float | None = None) -> Result:
         """Send input ``index`` and return how it went; ``intended`` is now in a closed loop."""
         sent = self._now()
-        status, tokens = 0, None
+        status, stream, answer = 0, Stream(self._route.dialect) if self._route.stream else None, _NOTHING
         try:
             async with self._session.post(
                 self._route.url, data=self._route.items[index].body, headers=self._headers[index], allow_redirects=False
             ) as reply:
                 status = reply.status
-                body = await read_body(reply, _MOST_BYTES)
-                tokens = _tokens(reply.headers.get(_TOKENS_HEADER))
+                if stream is not None and status == HTTPStatus.OK:
+                    await self._follow(reply, stream)
+                    error, detail, answer = _judged(stream)
+                else:
+                    error, detail, answer = self._judge(status, reply.headers, await read_body(reply, _MOST_BYTES))
         except (TimeoutError, aiohttp.ClientError, OSError) as failure:
             error, detail = _failure_class(failure), why(failure)
-        else:
-            error, detail = self._judge(status, body)
         started = sent if intended is None else intended
-        return Result(started, sent, self._now(), status, error, detail[:_DETAIL_CHARACTERS], tokens, index)
+        return Result(
+            started, sent, self._now(), status, error, detail[:_DETAIL_CHARACTERS], answer.output_tokens, index,
+            answer.input_tokens, None if stream is None else stream.first, answer.size,
+            () if stream is None or error else tuple(stream.gaps),
+        )  # fmt: skip
 
-    def _judge(self, status: int, body: bytes) -> tuple[str, str]:
+    async def _follow(self, reply: aiohttp.ClientResponse, stream: Stream) -> None:
+        """Read a stream to its end.
+
+        Raises:
+            TooLongError: it has more bytes than any answer.
+        """
+        size = 0
+        async for part in reply.content.iter_any():
+            stream.feed(part, self._now())
+            size += len(part)
+            if size > _MOST_BYTES:
+                raise TooLongError(f"the answer has more than {_MOST_BYTES / 2**20:g} MiB")
+
+    def _judge(self, status: int, headers: Mapping[str, str], body: bytes) -> tuple[str, str, Answer]:
         if status == HTTPStatus.OK:
-            if right_shape(self._route.task, body):
-                return "", ""
-            return "wrong_shape", f"not an answer to {self._route.task}: {printable(body, _DETAIL_CHARACTERS)}"
-        return _status_class(status), f"{status} {printable(body, _DETAIL_CHARACTERS)}"
+            answer = self._route.dialect.read(self._route.task, headers, body)
+            if answer is not None:
+                return "", "", answer
+            said = printable(body, _DETAIL_CHARACTERS)
+            return "wrong_shape", f"not an answer to {self._route.task}: {said}", _NOTHING
+        return _status_class(status), f"{status} {printable(body, _DETAIL_CHARACTERS)}", _NOTHING
+
+
+def _judged(stream: Stream) -> tuple[str, str, Answer]:
+    """Return how a stream that has ended went."""
+    if stream.error is not None:
+        return "truncated", f"in the stream: {printable(stream.error.encode(), _DETAIL_CHARACTERS)}", _NOTHING
+    if not stream.whole:
+        return "truncated", "the stream ended before the answer did", _NOTHING
+    return "", "", stream.answer or _NOTHING
+
+
+def bearer(token: str | None) -> dict[str, str]:
+    """Return the header of a bearer token; nothing without one."""
+    return {} if token is None else {"authorization": f"Bearer {token}"}
 
 
 def new_session(timeout: float) -> aiohttp.ClientSession:
@@ -136,7 +138,3 @@ def _failure_class(failure: BaseException) -> str:
         return "timeout"
     # The head of an answer came and the rest did not, or what came is no HTTP.
     return "truncated" if isinstance(failure, aiohttp.ClientPayloadError | aiohttp.ClientResponseError) else "connect"
-
-
-def _tokens(header: str | None) -> int | None:
-    return int(header) if header is not None and header.isascii() and header.isdigit() else None

@@ -5,10 +5,14 @@ the device) is not here.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
+from perjoule_loadgen.dialect import Dialect
+from perjoule_loadgen.ours import Ours
 from perjoule_loadgen.stages import Stage, total_seconds
 
 DEFAULT_TARGET = "http://127.0.0.1:8080"
@@ -135,6 +139,14 @@ class Config:
         format: what goes to stdout.
         seed: of arrivals and of the order of inputs.
         timeout: seconds after which a request counts as failed.
+        dialect: what the server speaks.
+        stream: whether answers are wanted as they are written.
+        token: sent to the server as a bearer token, None for none.
+        extra: JSON members added to each body; None takes one out.
+        parameters: asked for beside, or instead of, the task's own.
+        input_tokens: length of made-up texts, None for real ones.
+        dataset: name of a dataset of the study, or None.
+        dataset_from: folder or id that it is read from instead of the hub's own place.
     """
 
     tasks: tuple[str, ...]
@@ -162,6 +174,14 @@ class Config:
     format: Format = Format.TABLE
     seed: int = 0
     timeout: float = 60.0
+    dialect: Dialect = field(default_factory=Ours)
+    stream: bool = False
+    token: str | None = field(default=None, repr=False)
+    extra: Mapping[str, Any] | None = None
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    input_tokens: int | None = None
+    dataset: str | None = None
+    dataset_from: str | None = None
     rules: Rules = field(default_factory=Rules)
 
     def window_seconds(self, tick: float) -> float:

@@ -20,7 +20,9 @@ from perjoule_loadgen.energy import Exposition, Price
 from perjoule_loadgen.measurement import Bracket, Measurement
 from perjoule_loadgen.meter import Idle, mean_watts
 from perjoule_loadgen.sci import Sci, sci
+from perjoule_loadgen.sketch import Sketch
 from perjoule_loadgen.stats import Interval, Latency, latency
+from perjoule_loadgen.work import told
 
 _SAME_FACTOR = 1e-3
 
@@ -74,6 +76,14 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
+class Streaming:
+    """Times of streamed answers in seconds: to the first token from the intended send, and between pieces of text."""
+
+    first_token: Latency
+    between_tokens: Latency
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """What a run comes to. Figures of energy are None without brackets, an inference that succeeded, or idle power.
 
@@ -90,6 +100,8 @@ class Figures:
         joules_per_unit: all joules ÷ units.
         latency: of requests that succeeded.
         per_second: inferences per second of load.
+        streaming: times of streamed answers, None without any.
+        tokens_per_second: output tokens per second of load, None where nobody tells them.
     """
 
     joules: float | None
@@ -105,6 +117,8 @@ class Figures:
     joules_per_unit: float | None
     latency: Latency
     per_second: float | None
+    streaming: Streaming | None = None
+    tokens_per_second: float | None = None
 
 
 def figures(measurement: Measurement, baselines: Mapping[str, Baseline], carbon: Carbon | None) -> Figures:
@@ -129,8 +143,10 @@ def figures(measurement: Measurement, baselines: Mapping[str, Baseline], carbon:
         sci=sci(measurement, grams_each),
         units=units,
         joules_per_unit=joules / units if joules is not None and units else None,
-        latency=latency([result.latency for result in load.results if result.ok]),
+        latency=latency(result.latency for result in load.results if result.ok),
+        streaming=streaming(measurement),
         per_second=ok / busy if busy > 0 else None,
+        tokens_per_second=tokens / busy if busy > 0 and (tokens := output_tokens(measurement)) is not None else None,
     )
 
 
@@ -165,14 +181,25 @@ def active_interval(charged: Sequence[Bracket], baselines: Mapping[str, Baseline
 def work_units(measurement: Measurement) -> float | None:
     """Return how many units of work the successful answers hold; None where they do not tell."""
     unit = WORKLOADS[measurement.plan.task].unit
-    done = [result for result in measurement.steady.results if result.ok]
+    found = told(measurement.plan.items, measurement.steady.results)
     if unit is WorkUnit.OUTPUT_TOKEN:
-        tokens = [result.output_tokens for result in done]
-        return float(sum(t for t in tokens if t is not None)) if None not in tokens else None
+        return None if (tokens := output_tokens(measurement)) is None else float(tokens)
     if unit is WorkUnit.AUDIO_SECOND:
-        lengths = [measurement.plan.items[result.item].audio_seconds for result in done]
-        return math.fsum(s for s in lengths if s is not None) if None not in lengths else None
-    return float(len(done))
+        return found.audio_seconds if found.with_audio == found.answers else None
+    return float(found.answers)
+
+
+def output_tokens(measurement: Measurement) -> int | None:
+    """Return the tokens that were written: by the answers, else by the server's own metrics, else None."""
+    found = told(measurement.plan.items, measurement.steady.results)
+    return found.output_tokens if found.answers and found.with_output == found.answers else measurement.server_tokens
+
+
+def streaming(measurement: Measurement) -> Streaming | None:
+    """Return the times of answers that came in pieces, None where none did."""
+    load = measurement.steady
+    first = Sketch(at for r in load.results if r.ok and (at := r.first_token_seconds) is not None)
+    return Streaming(latency(first), latency(load.gaps)) if first.count else None
 
 
 def _scaled(gross: Interval | None, carbon: Carbon | None) -> Interval | None:

@@ -46,6 +46,7 @@ class Item:
         media_type: type of the media, None for text.
         parameters: the item's own parameters; they win over those of the run, since they are more specific.
         audio_seconds: length of a clip, None where there is none or its header does not tell.
+        tokens: how many a made-up text has, None for any other.
     """
 
     label: str
@@ -53,17 +54,22 @@ class Item:
     media_type: str | None = None
     parameters: Mapping[str, object] = field(default_factory=lambda: _NONE, hash=False)
     audio_seconds: float | None = None
+    tokens: int | None = None
 
-    def body(self, parameters: Mapping[str, object], model: str | None = None) -> tuple[bytes, str]:
+    def body(
+        self, parameters: Mapping[str, object], model: str | None = None, extra: Mapping[str, object] = _NONE
+    ) -> tuple[bytes, str]:
         """Return body and content type of a request to ``POST /v1/tasks/{task}``.
 
-        Media go as they are when there is nothing to say about them, else as base64 within JSON.
+        Media go as they are when there is nothing to say about them, else as base64 within JSON. ``extra`` are further
+        members of the body; None takes one out.
         """
         merged = {**parameters, **self.parameters}
-        if self.media_type is not None and not merged and model is None:
+        if self.media_type is not None and not merged and model is None and not extra:
             return self.payload, self.media_type
         inputs = self.payload if self.media_type is None else b'"%b"' % base64.b64encode(self.payload)
-        rest = {"parameters": merged} if model is None else {"parameters": merged, "model": model}
+        rest = {"parameters": merged, **({} if model is None else {"model": model}), **extra}
+        rest = {name: value for name, value in rest.items() if value is not None}
         return b'{"inputs": %b, %b' % (inputs, json.dumps(rest).encode()[1:]), _JSON
 
 

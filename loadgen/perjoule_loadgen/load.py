@@ -5,15 +5,19 @@ and is counted. Knows nothing of energy or phases.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from perjoule_loadgen.client import Client, Result
+from perjoule_loadgen.client import Client
 from perjoule_loadgen.pacer import Schedule
+from perjoule_loadgen.records import Result, Results
+from perjoule_loadgen.sketch import Sketch
 
 _LATE_SECONDS = 1.0
 """How long after its end a schedule may still be sent; what is left then stays unsent."""
+_RECENT = 50_000
 _BACKOFF_SECONDS = 0.05
 """Pause of a closed loop after a failed request, so that a dead server is not hammered."""
 
@@ -29,27 +33,37 @@ class Load:
         began: monotonic time of the start.
         ended: monotonic time at which the last answer was in, None while it runs.
         gave_up: sentence when the load was given up because nobody answered any more.
+        ok: results that succeeded.
+        gaps: seconds between the pieces of streams that ended well.
+        recent: when the last answers were in, ascending.
     """
 
-    results: list[Result] = field(default_factory=list)
+    results: Results | list[Result] = field(default_factory=Results)
     scheduled: int | None = None
     sent: int = 0
     began: float = 0.0
     ended: float | None = None
     gave_up: str | None = None
     ok: int = 0
+    gaps: Sketch = field(default_factory=Sketch)
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     _last_answer: float = 0.0
+    _last_error: str = ""
 
     def add(self, result: Result) -> None:
         """Keep a result."""
         self.results.append(result)
         self.ok += result.ok
+        self.recent.append(result.done)
+        for gap in result.gaps:
+            self.gaps.add(gap)
+        self._last_error = result.error
         if result.error != "connect":
             self._last_answer = result.done
 
     def dead_since(self, now: float) -> float:
         """Return for how long there was nothing but refused connections; 0 when the last result was an answer."""
-        if not self.results or self.results[-1].error != "connect":
+        if self._last_error != "connect":
             return 0.0
         return now - max(self._last_answer, self.began)
 

@@ -129,6 +129,7 @@ class Measurement:
         excluded: brackets of every other device that the exporters show.
         opening, closing: the ledgers at the window's edges, None where it did not get there.
         crosscheck: None without Prometheus or without an answer of it.
+        server_tokens: output tokens of the window by the server's own metrics, None where they cannot be this run's.
         faults: sentences that say why something is missing.
         interrupted: whether a person ended it.
     """
@@ -143,5 +144,6 @@ class Measurement:
     opening: Edge | None = None
     closing: Edge | None = None
     crosscheck: CrossCheck | None = None
+    server_tokens: int | None = None
     faults: list[str] = field(default_factory=list)
     interrupted: bool = False

@@ -19,10 +19,10 @@ _MOST_BYTES = 16 * 2**20  # a page of metrics has some hundred kilobytes
 
 
 class Page:
-    """GETs through one session. Raises ``UnreachableError`` where nobody answers."""
+    """GETs through one session, with ``headers``. Raises ``UnreachableError`` where nobody answers."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self._session = session
+    def __init__(self, session: aiohttp.ClientSession, headers: Mapping[str, str] | None = None) -> None:
+        self._session, self._headers = session, headers
 
     async def get(self, url: str, params: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Return status and text of ``url``.
@@ -33,7 +33,9 @@ class Page:
         """
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         try:
-            async with self._session.get(url, params=params, timeout=timeout, allow_redirects=False) as reply:
+            async with self._session.get(
+                url, params=params, timeout=timeout, allow_redirects=False, headers=self._headers
+            ) as reply:
                 return reply.status, (await read_body(reply, _MOST_BYTES)).decode(errors="replace")
         except aiohttp.InvalidURL as error:
             raise MeasurementError(f"{url} is no URL that can be fetched") from error

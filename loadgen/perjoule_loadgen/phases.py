@@ -12,17 +12,20 @@ from dataclasses import dataclass
 import aiohttp
 
 from perjoule.errors import MeasurementError
-from perjoule_loadgen.client import Client, Route
+from perjoule_loadgen.client import Client, Route, bearer
 from perjoule_loadgen.clock import Clock
 from perjoule_loadgen.config import Arrival, Config, Rules
 from perjoule_loadgen.crosscheck import Prometheus
 from perjoule_loadgen.load import Driver, Load
 from perjoule_loadgen.measurement import Bracket, Measurement, Plan
 from perjoule_loadgen.meter import Idle, Meter, Track, idle_between
+from perjoule_loadgen.ours import Ours
 from perjoule_loadgen.pacer import order, warm_up_schedule, window_schedule
+from perjoule_loadgen.servertokens import Written, ask_written, between
 from perjoule_loadgen.settlement import Settlement
 from perjoule_loadgen.stats import settled
 from perjoule_loadgen.status import Status
+from perjoule_loadgen.template import Template
 
 _SETTLED_EVERY_SECONDS = 0.25
 _LEAD_SECONDS = 5.0
@@ -85,12 +88,20 @@ class Phases:
         await self._until_shortly_before()
         await self._quiet(plan, "quiet before the window")
         measurement.opening = await self.settlement.edge(plan)
+        before = await self._written()
         await self._window(measurement)
         await self._quiet(plan, "quiet after the window", measurement)
+        measurement.server_tokens = between(before, await self._written(), measurement.steady.ok)
         if measurement.charged:
             measurement.closing = await self.settlement.edge(plan, measurement.opening, measurement.steady.ok)
         if self.prometheus is not None and measurement.charged and measurement.steady.gave_up is None:
             measurement.crosscheck = await self.prometheus.check(plan, measurement.charged)
+
+    async def _written(self) -> Written | None:
+        """Return the tokens that a server of another kind has counted; ours tells them with each answer."""
+        if isinstance(self.config.dialect, Ours):
+            return None
+        return await ask_written(self.settlement.page, self.config.target)
 
     async def _warm_up(self, measurement: Measurement) -> None:
         config, load = self.config, measurement.warmup
@@ -138,7 +149,7 @@ class Phases:
             if now < next_look:
                 return False
             next_look = now + _SETTLED_EVERY_SECONDS
-            if now - load.began <= 2 * span or not settled([r.done for r in load.results], now, span):
+            if now - load.began <= 2 * span or not settled(list(load.recent), now, span):
                 return False
             return all(track.steady(self.clock.unix(), span) for track in self._devices(plan))
 
@@ -148,7 +159,7 @@ class Phases:
         self, plan: Plan, load: Load, name: str, seconds: float, requests: int, enough: Callable[[], bool] | None
     ) -> None:
         config = self.config
-        route = Route(plan.task, f"{config.target}/v1/tasks/{plan.task}", plan.items)
+        route = route_of(config, plan)
         client = Client(self.session, route, self.clock.now)
         seed = f"{config.seed}/{plan.task}/{name}"
         driver = Driver(
@@ -207,6 +218,14 @@ class Phases:
         newest = [track.times[-1] for track in self._devices(measurement.plan) if track.times]
         if newest and min(newest) > measurement.began:
             self._close(measurement, min(newest))
+
+
+def route_of(config: Config, plan: Plan) -> Route:
+    """Return where the requests of a plan go."""
+    dialect = config.dialect
+    headers = {**(dialect.headers if isinstance(dialect, Template) else {}), **bearer(config.token)}
+    url = config.target + dialect.path(plan.task)
+    return Route(plan.task, url, plan.items, dialect, config.stream, headers)
 
 
 def _bracket(track: Track, began: float, at: float, restarts: Iterable[float], rules: Rules) -> Bracket | None:

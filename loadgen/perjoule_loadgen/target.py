@@ -75,22 +75,29 @@ async def ask(page: Page, url: str, ready_seconds: float) -> Target:
         UnreachableError: nobody answers, or something that is no inference server; the message says how to start one.
         MeasurementError: it is still not ready after ``ready_seconds``.
     """
-    await _wait_ready(page, url, ready_seconds)
-    return Target(url, await _defaults(page, url), await _served(page, url))
+    await wait_for(page, f"{url}/readyz", ready_seconds)
+    return Target(url, await _defaults(page, url), await served(page, url))
 
 
-async def _wait_ready(page: Page, url: str, seconds: float) -> None:
+async def wait_for(page: Page, url: str, seconds: float) -> tuple[int, str]:
+    """Return status and text of a page, once it is not 503 any more.
+
+    Raises:
+        UnreachableError: nobody answers; the message says how to start a server.
+        MeasurementError: it is still 503 after ``seconds``.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
+    base = url.rpartition("/")[0].removesuffix("/v1")
     while True:
         try:
-            status, text = await page.get(f"{url}/readyz")
+            status, text = await page.get(url)
         except UnreachableError as error:
-            raise UnreachableError(f"no inference server answers at {url}; {_START}") from error
+            raise UnreachableError(f"no inference server answers at {base}; {_START}") from error
         if status != HTTPStatus.SERVICE_UNAVAILABLE:
-            return
+            return status, text
         if loop.time() > deadline:
-            raise MeasurementError(f"{url} is not ready after {seconds:.0f} s: {printable(text.encode(), 200)}")
+            raise MeasurementError(f"{base} is not ready after {seconds:.0f} s: {printable(text.encode(), 200)}")
         await asyncio.sleep(0.2)
 
 
@@ -115,15 +122,16 @@ def _entries(text: str) -> Mapping[str, str]:
     return {str(entry["task"]): str(entry["default"]) for entry in entries if "default" in entry and "task" in entry}
 
 
-async def _served(page: Page, url: str) -> Mapping[tuple[str, str], Model]:
+async def served(page: Page, url: str) -> Mapping[tuple[str, str], Model]:
+    """Return the models by task and id that the server's metrics describe; nothing where it publishes none."""
     try:
         found = samples(await page.text(f"{url}/metrics"), ("inference_model_info",))
     except MeasurementError:  # it publishes none
         return {}
-    served: dict[tuple[str, str], Model] = {}
+    models: dict[tuple[str, str], Model] = {}
     for sample in found.get("inference_model_info", ()):
         key = (sample.labels.get("task", ""), sample.labels.get("model", ""))
-        before = served.get(key, Model(key[1]))
+        before = models.get(key, Model(key[1]))
         devices = dict.fromkeys((*before.devices, sample.labels.get("device", "")))
-        served[key] = Model(key[1], tuple(name for name in devices if name), sample.labels.get("weights"))
-    return served
+        models[key] = Model(key[1], tuple(name for name in devices if name), sample.labels.get("weights"))
+    return models

@@ -14,7 +14,8 @@ from perjoule_loadgen.client import ERRORS, Result
 from perjoule_loadgen.config import Rules
 from perjoule_loadgen.figures import Baseline, Figures
 from perjoule_loadgen.measurement import Measurement
-from perjoule_loadgen.stats import percentile
+from perjoule_loadgen.sketch import Sketch
+from perjoule_loadgen.work import asked_for, told, unknown
 
 _LAG_PERCENT = 99
 _TICK_TOLERANCE = 0.98  # the tick is inferred, and no steadier than this
@@ -79,12 +80,12 @@ def _ended_early(facts: Facts) -> Reason | None:
 
 def _errors(facts: Facts) -> Reason | None:
     results = facts.measurement.steady.results
-    failed = [result for result in results if result.error]
-    if not results or len(failed) <= facts.rules.max_error_ratio * len(results):
+    failed = sum(1 for result in results if result.error)
+    if not results or failed <= facts.rules.max_error_ratio * len(results):
         return None
     return Reason(
         "errors",
-        f"{len(failed) / len(results):.1%} of {len(results):,} requests failed, more than"
+        f"{failed / len(results):.1%} of {len(results):,} requests failed, more than"
         f" {facts.rules.max_error_ratio:.0%} ({failures_text(results)})",
     )
 
@@ -125,7 +126,7 @@ def _lag(facts: Facts) -> float | None:
     load = facts.measurement.steady
     if load.scheduled is None or not load.results:
         return None
-    return percentile(sorted(result.sent - result.intended for result in load.results), _LAG_PERCENT)
+    return Sketch(result.sent - result.intended for result in load.results).percentile(_LAG_PERCENT)
 
 
 def _late(facts: Facts) -> Reason | None:
@@ -175,32 +176,21 @@ def _no_energy(facts: Facts) -> Reason | None:
 
 
 def _lengths(facts: Facts) -> Reason | None:
-    wrong = [result for result in facts.measurement.steady.results if result.ok and not length_fits(facts, result)]
-    if not wrong:
+    found = told(facts.measurement.plan.items, facts.measurement.steady.results)
+    if not found.wrong:
         return None
-    item = facts.measurement.plan.items[wrong[0].item]
-    asked = f"{item.min_tokens or 0} to {item.max_tokens}" if item.max_tokens is not None else f"{item.min_tokens}+"
     return Reason(
-        "lengths",
-        f"{len(wrong)} answers were not of the length asked for (the first: {wrong[0].output_tokens} output tokens"
-        f" instead of {asked})",
+        "lengths", f"{found.wrong:,} answers were not the work that was asked for (the first: {found.first_wrong})"
     )
 
 
-def length_fits(facts: Facts, result: Result) -> bool:
-    """Tell whether an answer has the length that was asked for; one that does not tell fits."""
-    item, tokens = facts.measurement.plan.items[result.item], result.output_tokens
-    if tokens is None:
-        return True
-    return (item.min_tokens or 0) <= tokens <= (tokens if item.max_tokens is None else item.max_tokens)
-
-
 def lengths(measurement: Measurement) -> str:
-    """Return ``checked`` where every length that was asked for was, else ``unknown``: an answer does not tell it."""
-    if all(item.min_tokens is None and item.max_tokens is None for item in measurement.plan.items):
+    """Return ``checked`` where all work that was asked for was, else ``unknown``: an answer does not tell it."""
+    items = measurement.plan.items
+    if all(value is None for value in asked_for(items).values()):
         return "checked"
-    done = [result for result in measurement.steady.results if result.ok]
-    return "checked" if done and all(result.output_tokens is not None for result in done) else "unknown"
+    found = told(items, measurement.steady.results)
+    return "checked" if found.answers and not unknown(items, found) else "unknown"
 
 
 def _shared(facts: Facts) -> Reason | None:
@@ -323,6 +313,11 @@ def failures(results: Iterable[Result]) -> Mapping[str, int]:
 
 def failures_text(results: Iterable[Result]) -> str:
     """Return the number of failed requests of each class that there was, and what the last of them was told."""
-    failed = [result for result in results if result.error]
-    counts = ", ".join(f"{number} {name}" for name, number in failures(failed).items() if number)
-    return f"{counts}; the last: {failed[-1].detail}"
+    found: Counter[str] = Counter()
+    last = ""
+    for result in results:
+        if result.error:
+            found[result.error] += 1
+            last = result.detail
+    counts = ", ".join(f"{found[name]} {name}" for name in ERRORS if found[name])
+    return f"{counts}; the last: {last}"
