@@ -315,17 +315,22 @@ def test_a_request_on_two_boards_is_one(start_exporter: StartExporter, driver: F
     watch = Watch()
     with Spans("test", device=boards, socket=exporter.socket, owners=[WORK[:2]]) as spans:
         wait_until(lambda: spans.stats.connected, "the client is connected")
-        given = []
-        for number in range(5):
+        given: list[float] = []
+        late = 0  # a busy machine may tell some after their time, and whoever waits is told so
+        while len(given) < 5:
+            assert late < 10
+            number = len(given) + late
             with spans.span(*WORK) as span:
                 time.sleep(0.1)
                 span.close([(f"a{number}", 3), (f"b{number}", 1)], reply=True)
-            given.append(span.wait(5.0).joules or 0.0)
+            joules = span.wait(5.0).joules
+            late += joules is None
+            given += [] if joules is None else [joules]
         scrape = watch.until(exporter, lambda s: s.number(f"{REQUESTS}_count") >= 10, "all are settled")
     assert scrape.number(f"{REQUESTS}_count") == 10
     assert scrape.number(f"{REQUESTS}_sum") == pytest.approx(sum(given), abs=20 * MICROJOULE)
     assert all(scrape.number(ENERGY, outcome="ok", device=board) > 10 for board in boards)
-    assert scrape.number("inference_unmeasured_requests_total") == 0
+    assert scrape.number("inference_unmeasured_requests_total") == 2 * late
 
 
 def test_a_cpu_package_is_charged_for(start_exporter: StartExporter) -> None:
