@@ -11,7 +11,8 @@ from typing import Any
 from perjoule.reference import references
 from perjoule.workloads import WORKLOADS
 from perjoule_loadgen.attribution import Attribution, Estimate
-from perjoule_loadgen.config import Config, Rules
+from perjoule_loadgen.config import Arrival, Config, Rules
+from perjoule_loadgen.described import answers, shape_of
 from perjoule_loadgen.energy import SIMULATED, Device, Price
 from perjoule_loadgen.figures import Baseline, Carbon, Figures, cost, figures
 from perjoule_loadgen.measurement import Bracket, Measurement
@@ -111,6 +112,7 @@ def _work(run: Run, config: Config) -> dict[str, Any]:
         "requests": {"sent": load.sent, "ok": load.ok, "failed": failures(load.results), "scheduled": load.scheduled},
         "latency_seconds": asdict(found.latency),
         "throughput_per_second": found.per_second,
+        **answers(measurement, found),
     }
 
 
@@ -148,7 +150,7 @@ def idle_report(baselines: Mapping[str, Baseline]) -> list[dict[str, Any]]:
 
 
 def _load(config: Config) -> dict[str, Any]:
-    closed = config.rate is None
+    closed = config.arrival is Arrival.CLOSED
     return {
         "arrival": config.arrival.value,
         "rate": config.rate,
@@ -159,6 +161,7 @@ def _load(config: Config) -> dict[str, Any]:
         "duration_seconds": config.duration,
         "warmup_seconds": config.warmup,
         "timeout_seconds": config.timeout,
+        **shape_of(config),
     }
 
 
