@@ -22,6 +22,9 @@ HEAD_BYTES = 64 * 1024
 DESCRIPTORS_KEPT = 96
 """File descriptors that connections leave to models, libraries and the exporter's socket."""
 
+MOST_AHEAD = 64
+"""Requests that a connection may send ahead of their answers: one piece from the socket could hold ten thousand."""
+
 _UPGRADE = re.compile(rb"(\r\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
@@ -29,6 +32,10 @@ def most_connections() -> int:
     """Return how many connections may be open: what this process's limit of file descriptors leaves, 10,000 at most."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 10_000 if limit == resource.RLIM_INFINITY else max(16, min(10_000, limit - DESCRIPTORS_KEPT))
+
+
+class _TooFarAheadError(Exception):
+    """More requests were sent ahead than are kept. It stops the parser."""
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -86,6 +93,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Count anew."""
+        if len(self.pipeline) >= MOST_AHEAD:
+            raise _TooFarAheadError
         self._in_head, self._no_body_bytes = False, 0
         self._cancel()
         super().on_headers_complete()

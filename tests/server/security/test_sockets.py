@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import resource
 import socket
 import time
@@ -14,7 +15,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from perjoule_server.protocol import HEAD_BYTES, LimitedProtocol, most_connections
+from perjoule_server.protocol import HEAD_BYTES, MOST_AHEAD, LimitedProtocol, most_connections
 from tests.server.fakes import PATIENCE, EchoTask, Running, eventually, running, spec
 
 TASK = "text-classification"
@@ -54,6 +55,37 @@ def test_what_is_no_body_has_an_end(server: Running, start: bytes, piece: bytes)
                 sent += client.send(piece)
     assert sent < 64 * HEAD_BYTES * 4
     assert server.infer(TASK, "fine").status == 200
+
+
+def test_requests_sent_ahead_are_answered_in_their_order(server: Running) -> None:
+    """As many as are kept, however they share pieces of the connection."""
+    ids = [f"n-{number}" for number in range(MOST_AHEAD)]
+    sent = b"".join(POST + b"x-request-id: %s\r\n" % each.encode() + LENGTH + b"\r\n" + BODY for each in ids)
+    answers = exchange(server, sent + LAST)
+    assert statuses(answers) == [200] * (MOST_AHEAD + 1)
+    assert re.findall(rb"x-request-id: (n-\d+)", answers) == [each.encode() for each in ids]
+
+
+def test_a_flood_of_requests_ahead_ends_the_connection(server: Running) -> None:
+    """Thousands in one piece are not kept, and the server serves on."""
+    with connect(server) as client, suppress(OSError):
+        client.sendall(NEXT * 20_000)
+        while client.recv(2**16):
+            pass
+    eventually(lambda: server.get("/healthz").status == 200)
+    assert server.infer(TASK, "fine").status == 200
+    answered = len(statuses(exchange_until_reset(server, NEXT * 5_000)))
+    assert answered <= MOST_AHEAD + 2
+
+
+def exchange_until_reset(server: Running, sent: bytes) -> bytes:
+    """Send and return what comes back until the connection ends, however it does."""
+    seen = b""
+    with connect(server) as client, suppress(OSError):
+        client.sendall(sent)
+        while piece := client.recv(2**16):
+            seen += piece
+    return seen
 
 
 def test_trailers_change_nothing(server: Running) -> None:
