@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from perjoule.errors import MissingExtraError, PerjouleError
@@ -27,6 +28,8 @@ def _serve(config: ServerConfig) -> None:
 
         models.go_offline()  # before the libraries are imported
         specs = models.located(models.profile(config.models, config.tasks), config.dtype, allow_bin=config.allow_bin)
+        if config.compile:
+            specs = [replace(spec, options={**spec.options, "compile": True}) for spec in specs]
         import torch
 
         from perjoule_server import energy, program

@@ -48,6 +48,7 @@ class ServerConfig:
         queue: most requests that may wait for one model.
         token_budget: most tokens of a batch, padding included.
         max_wait_seconds: how long a request may wait for company while the device is free.
+        compile: whether models that read a text in one pass are compiled.
         load: ``eager`` or ``lazy``: whether models are loaded at the start, or when they are asked for.
         memory_budget: bytes that the weights of all loaded models may take; None for no limit.
         workers: threads that tokenise and decode media, and as many that shape replies.
@@ -73,6 +74,7 @@ class ServerConfig:
     queue: int = 256
     token_budget: int = 16_384
     max_wait_seconds: float = 0.0
+    compile: bool = False
     load: str = "eager"
     memory_budget: int | None = None
     workers: int = 2
@@ -298,6 +300,11 @@ def _add_life(made: argparse.ArgumentParser) -> None:
         default=default.max_wait_seconds,
         metavar="MS",
         help="how long a request may wait for company while the device is free (default: 0)",
+    )
+    add(
+        "--compile",
+        action="store_true",
+        help="torch.compile models that read a text in one pass: faster on a GPU, minutes of loading for each model",
     )
     add(
         "--load",

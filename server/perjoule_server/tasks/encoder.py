@@ -12,7 +12,7 @@ from perjoule.errors import InvalidInputError
 from perjoule_server.tasks.base import ENCODE, Answer, Phase, Prepared, RawOutput, TaskRequest, Work
 from perjoule_server.tasks.inputs import Parameters, text_of
 from perjoule_server.tasks.scores import ACTIVATIONS, Floats, activate, best, labelled, softmax
-from perjoule_server.tasks.tokens import Encoded, Row, Tokens, paddings
+from perjoule_server.tasks.tokens import Encoded, Row, Tokens
 
 MAX_BATCH = 64
 """Largest batch of an encoder; the server's token budget is usually reached before."""
@@ -30,7 +30,8 @@ def forward(model: Any, tokens: Tokens, rows: Sequence[Row]) -> tuple[Any, list[
     inputs = tokens.batch(rows, model.device)
     with torch.inference_mode():
         output = model(**inputs)
-    return output, paddings([len(row["input_ids"]) for row in rows]), inputs["attention_mask"]
+    mask = inputs["attention_mask"]
+    return output, [mask.shape[1] - len(row["input_ids"]) for row in rows], mask
 
 
 def read_in(batch: Sequence[Prepared], work: Work) -> AbstractContextManager[Phase]:

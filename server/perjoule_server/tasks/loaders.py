@@ -22,6 +22,7 @@ import transformers
 from perjoule.errors import PerjouleError
 from perjoule_server.profiles.untrained import Untrained
 from perjoule_server.tasks.base import ModelSpec, Task
+from perjoule_server.tasks.compiling import compile_reader
 from perjoule_server.tasks.decoding import LanguageModel, give_padding
 from perjoule_server.tasks.diffusion import TextToImage
 from perjoule_server.tasks.encoder import FeatureExtraction, FillMask, TextClassification
@@ -123,7 +124,10 @@ def _model(parts: Parts, auto: Any) -> Any:
 def _text(auto: Any, kind: Callable[[Any, Tokens], Task]) -> Loader:
     def load(spec: ModelSpec, parts: Parts) -> Task:
         model = _model(parts, auto)
-        return kind(model, Tokens(parts.tokenizer(), model.config, spec.source))
+        tokens = Tokens(parts.tokenizer(), model.config, spec.source)
+        if spec.options.get("compile"):
+            compile_reader(model, tokens)
+        return kind(model, tokens)
 
     return load
 

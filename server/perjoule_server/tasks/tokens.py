@@ -5,7 +5,7 @@ Padding is done here and not by the tokenizer, whose padding settings are state 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -35,6 +35,27 @@ class Encoded:
         return len(self.row["input_ids"])
 
 
+class Shapes(Protocol):
+    """What the inputs of a batch look like."""
+
+    def length(self, longest: int) -> int:
+        """Return how long a batch is made whose longest row is known."""
+
+    def mark(self, inputs: Mapping[str, torch.Tensor]) -> None:
+        """Say of a batch what the model's compiler needs to know."""
+
+
+class AsLongAsNeeded:
+    """Batches as long as their longest row, of a model that is not compiled."""
+
+    def length(self, longest: int) -> int:
+        """See ``Shapes.length``."""
+        return longest
+
+    def mark(self, inputs: Mapping[str, torch.Tensor]) -> None:
+        """See ``Shapes.mark``."""
+
+
 class Tokens:
     """A tokenizer and the longest input of its model. Safe to call from several threads."""
 
@@ -45,6 +66,7 @@ class Tokens:
             )
         self.tokenizer = tokenizer
         self.limit = token_limit(tokenizer, config)
+        self.shapes: Shapes = AsLongAsNeeded()
         pad = tokenizer.pad_token_id
         self._fill = {
             "input_ids": tokenizer.eos_token_id if pad is None else pad,
@@ -98,12 +120,14 @@ class Tokens:
         }
 
     def batch(self, rows: Sequence[Row], device: torch.device, *, left: bool = False) -> dict[str, torch.Tensor]:
-        """Pad rows to the longest of them, on the right or on the left, and move them to ``device``."""
-        longest = max(len(row["input_ids"]) for row in rows)
-        return {
-            name: torch.tensor([_padded(row[name], longest, self._fill[name], left=left) for row in rows]).to(device)
+        """Pad rows to the longest of them or its bucket, on the right or the left, and move them to ``device``."""
+        length = self.shapes.length(max(len(row["input_ids"]) for row in rows))
+        inputs = {
+            name: torch.tensor([_padded(row[name], length, self._fill[name], left=left) for row in rows]).to(device)
             for name in rows[0]
         }
+        self.shapes.mark(inputs)
+        return inputs
 
     def text(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids`` without special tokens."""

@@ -8,6 +8,7 @@ import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -128,9 +129,9 @@ def test_overload_at_five_times_the_capacity(slow: Served) -> None:
     assert {each.status for each in told} == {200, 429}
     assert len(answered) >= 0.9 * OVERLOAD_SECONDS / SECONDS
     assert max(each.seconds for each in answered) <= DEADLINE_SECONDS
-    later = [each.retry_after for each in told if each.status == 429]
-    # The queue's 20 requests take a second, those being read included: an honest answer is one or two.
-    assert set(later) <= {1.0, 2.0}
+    later = [each.retry_after for each in told if each.retry_after is not None]
+    # Whole seconds, of the time that the queue really took for those who were in it.
+    assert abs(median(later) - median(each.seconds for each in answered)) <= 1.0
     assert outcomes(slow)["ok"] - before == len(answered)
     assert slow.rss_bytes() - memory < 8_000_000
 
