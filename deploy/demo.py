@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -125,10 +125,11 @@ def tail(log: Path, lines: int = 12) -> str:
     return "\n".join("  " + line for line in log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def prometheus_config(folder: Path, exporter: int, server: int) -> Path:
+def prometheus_config(folder: Path, ports: Mapping[str, int]) -> Path:
     """Write prometheus.yml with the ports in use and absolute rule paths; return its path."""
     text = (ROOT / "prometheus.yml").read_text()
-    text = text.replace("127.0.0.1:10101", f"127.0.0.1:{exporter}").replace("127.0.0.1:8080", f"127.0.0.1:{server}")
+    for name, usual in DEFAULT_PORTS.items():
+        text = text.replace(f"127.0.0.1:{usual}", f"127.0.0.1:{ports[name]}")
     text = text.replace("prometheus/rules/", f"{ROOT}/prometheus/rules/")
     path = folder / "prometheus.yml"
     path.write_text(text)
@@ -202,7 +203,7 @@ def start_all(meter: str, folder: Path, started: list[Program]) -> tuple[str, st
         say("prometheus not found: the PromQL column is left out (Debian: apt-get install prometheus)")
         return energy, target, None
     prometheus = f"http://127.0.0.1:{ports['prometheus']}"
-    config = prometheus_config(folder, ports["exporter"], ports["server"])
+    config = prometheus_config(folder, ports)
     started.append(start_prometheus(folder, config, ports["prometheus"]))
     wait_ready(started[-1], f"{prometheus}/-/ready")
     say(f"prometheus {prometheus}")

@@ -7,27 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.grafana.world import END
+
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARDS = sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
 RANGE = 1800
-VARIABLES = {"__range": f"{RANGE}s", "__rate_interval": "1m", "node": ".*", "task": ".*", "model": ".*"}
+FROM, TO = END - RANGE, END
+TIMES = {"__from": f"{FROM}000", "__to": f"{TO}000", "__range_s": str(RANGE), "__range": f"{RANGE}s"}
+VARIABLES = {**TIMES, "__rate_interval": "1m"} | dict.fromkeys(("cluster", "node", "instance", "task", "model"), ".*")
 
 
 @dataclass(frozen=True)
 class Query:
     """One query of one panel."""
 
+    board: str
     panel: dict[str, Any]
     target: dict[str, Any]
 
     @property
     def id(self) -> str:
-        return f"{self.panel['title']} [{self.target['refId']}]"
+        return f"{self.board}: {self.panel['title']} [{self.target['refId']}]"
 
     @property
     def expr(self) -> str:
         """The expression with every variable replaced; an unknown variable raises KeyError."""
-        return re.sub(r"\$\{?(\w+)\}?", lambda found: VARIABLES[found[1]], self.target["expr"])
+        return re.sub(r"\$\{?([a-zA-Z_]\w*)\}?", lambda found: VARIABLES[found[1]], self.target["expr"])
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -47,5 +52,5 @@ def queries() -> Iterator[Query]:
     """Yield every query of every dashboard."""
     for path in DASHBOARDS:
         for panel in panels(load(path)):
-            for target in panel["targets"]:
-                yield Query(panel, target)
+            for target in panel.get("targets", []):
+                yield Query(path.stem, panel, target)

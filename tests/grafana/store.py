@@ -16,7 +16,7 @@ from typing import Any
 from perjoule_grafana.queries import WINDOWS, Rule
 from perjoule_grafana.recording import device_rules
 from perjoule_grafana.rules import window_rules
-from tests.grafana.world import END, openmetrics
+from tests.grafana.world import END, STEP
 
 CONFIG = "scrape_configs: []\n"
 
@@ -27,9 +27,9 @@ class Store:
 
     url: str
 
-    def instant(self, expression: str) -> list[dict[str, Any]]:
-        """Return the vector (or matrix's last) of ``expression`` at the end; a warning fails."""
-        return self._ask("query", query=expression, time=str(END))
+    def instant(self, expression: str, at: float = END) -> list[dict[str, Any]]:
+        """Return the vector (or matrix's last) of ``expression`` at the end, or then; a warning fails."""
+        return self._ask("query", query=expression, time=str(at))
 
     def over(self, expression: str, seconds: int, step: int) -> list[dict[str, Any]]:
         """Return the series of ``expression`` over the ``seconds`` before the end; a warning fails."""
@@ -45,16 +45,16 @@ class Store:
         return list(reply["data"]["result"])
 
 
-def fill(folder: Path, prometheus: Path, promtool: Path) -> None:
-    """Write the fleet's series and all recorded series into the data folder ``folder/data``.
+def fill(folder: Path, prometheus: Path, promtool: Path, lines: Iterable[str], seconds: int = 3600) -> None:
+    """Write series and, for the last ``seconds``, all series recorded from them into the data folder ``folder/data``.
 
     A rule group records everything at the same instants. promtool's own backfill gives each group and file an offset of
     its own, so the recorded series are read by a range query and written like the fleet's.
     """
-    write(folder, promtool, openmetrics())
+    write(folder, promtool, lines)
     for rules in levels():
         with running(folder, prometheus) as store:
-            recorded = [line for rule in rules for line in _recorded(store, rule)]
+            recorded = [line for rule in rules for line in _recorded(store, rule, seconds)]
         write(folder, promtool, [*recorded, "# EOF"])
 
 
@@ -67,8 +67,8 @@ def levels() -> list[list[Rule]]:
     return [[rule for rule in rules if depth[rule.record] == level] for level in range(max(depth.values()) + 1)]
 
 
-def _recorded(store: Store, rule: Rule) -> Iterator[str]:
-    for series in store.over(rule.expr, 3600, 15):
+def _recorded(store: Store, rule: Rule, seconds: int) -> Iterator[str]:
+    for series in store.over(rule.expr, seconds, STEP):
         pairs = ",".join(f'{key}="{value}"' for key, value in series["metric"].items() if key != "__name__")
         for at, value in series["values"]:
             yield f"{rule.record}{{{pairs}}} {value} {at}"

@@ -70,17 +70,18 @@ def test_what_the_demo_replaces_stands_there_once(text: str) -> None:
 
 
 def test_jobs_and_node() -> None:
-    """Both jobs have the names of the contract, and both targets carry the same node."""
-    jobs = parsed(CONFIG)["scrape_configs"]
+    """Both jobs have the names of the contract, and both targets carry the same node; Prometheus itself has none."""
+    *jobs, itself = parsed(CONFIG)["scrape_configs"]
     assert [job["job_name"] for job in jobs] == ["gpu-energy-exporter", "inference-server"]
     assert {config["labels"]["node"] for job in jobs for config in job["static_configs"]} == {"local"}
+    assert (itself["job_name"], itself["static_configs"]) == ("prometheus", [{"targets": ["127.0.0.1:9090"]}])
 
 
 def test_compose_config_differs_in_addresses_alone() -> None:
     """The containers' Prometheus scrapes and evaluates like the machine's."""
     here, there = parsed(CONFIG), parsed(COMPOSE)
     targets = [job["static_configs"][0].pop("targets") for job in there["scrape_configs"]]
-    assert targets == [["exporter:10101"], ["server:8080"]]
+    assert targets == [["exporter:10101"], ["server:8080"], ["127.0.0.1:9090"]]
     for job in here["scrape_configs"]:
         job["static_configs"][0].pop("targets")
     assert there.pop("rule_files") == ["/etc/prometheus/rules/*.yml"]
