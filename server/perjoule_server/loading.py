@@ -9,7 +9,9 @@ Knows neither how a model is loaded nor what it computes, nor who asked.
 import gc
 import logging
 import time
+import weakref
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from perjoule.errors import PerjouleError
 from perjoule_server import samples, schemas
@@ -23,6 +25,8 @@ from perjoule_server.tasks.base import ModelSpec, SilentWork, Task
 log = logging.getLogger(__name__)
 
 MEGABYTE = 1e6
+
+_COLLECTIONS, _PAUSE_SECONDS = 5, 0.02
 
 
 class ModelError(PerjouleError):
@@ -97,9 +101,7 @@ class Loader:
         modules = watched(model.task)
         model.task, model.fresh = None, False
         model.metrics.unloaded()
-        if any(module() is not None for module in modules):
-            gc.unfreeze()  # what was spared at the start is looked at, too
-            _settle()
+        _forget(modules)
         self._tidy()
         log.info("%s: %s unloaded", model.spec.task, model.spec.id)
 
@@ -161,6 +163,23 @@ class Loader:
 
     def _size(self, model: Model) -> int:
         return self._sizes.get(model) or expected(model.spec)
+
+
+def _forget(modules: Sequence[weakref.ref[Any]]) -> None:
+    """Have modules collected that nobody but themselves refers to any more.
+
+    Whoever shapes the last answers may still hold them for a moment, hence several times. Nothing is spared before they
+    are gone: else they never would be.
+    """
+    for _ in range(_COLLECTIONS):
+        if all(module() is None for module in modules):
+            return
+        gc.unfreeze()  # what was spared at the start is looked at, too
+        gc.collect()
+        if all(module() is None for module in modules):
+            gc.freeze()
+            return
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _settle() -> None:

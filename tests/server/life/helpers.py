@@ -38,7 +38,7 @@ class Shelf:
     gate: threading.Event = field(default_factory=threading.Event)
     begun: threading.Event = field(default_factory=threading.Event)
     tasks: dict[str, WeightyTask] = field(default_factory=dict)
-    kept: bool = True
+    kept: bool = False
 
     def __post_init__(self) -> None:
         self.gate.set()

@@ -1,7 +1,6 @@
 """Models that come when they are asked for and go when others need the room."""
 
 import concurrent.futures
-import gc
 import json
 import socket
 import struct
@@ -71,6 +70,7 @@ def test_a_deadline_holds_while_the_model_loads(lazy: Running, shelf: Shelf) -> 
 
 def test_a_client_that_leaves_while_the_model_loads_frees_its_place(lazy: Running, shelf: Shelf) -> None:
     """It is counted as cancelled, and never reaches the model."""
+    shelf.kept = True
     body = json.dumps({"inputs": "gone"}).encode()
     with shelf.held():
         with socket.create_connection(("127.0.0.1", lazy.port), timeout=PATIENCE) as client:
@@ -118,7 +118,6 @@ def test_loading_by_hand_tells_why_it_failed(lazy: Running, shelf: Shelf) -> Non
 
 def test_unloading_answers_what_was_accepted_and_frees_the_memory(shelf: Shelf) -> None:
     """Afterwards requests are refused until the model is loaded by hand; its info series is gone meanwhile."""
-    shelf.kept = False
     with running(SPECS, lambda each: remembered(shelf.load(each)), ServerConfig()) as server:
         alive = weakref.ref(server.process.engine.find(FIRST).task.module)  # type: ignore[union-attr]
         engine = server.process.engine
@@ -151,6 +150,7 @@ def remembered(task: EchoTask) -> EchoTask:
 
 def test_a_load_calls_off_an_unload_that_has_not_begun(lazy: Running, shelf: Shelf) -> None:
     """The last word counts, nothing hangs, and the model goes on serving."""
+    shelf.kept = True
     assert lazy.infer(FIRST, "load it").status == 200
     with shelf.tasks[FIRST].held():
         call = lazy.start(FIRST, "occupy")
@@ -197,8 +197,6 @@ def test_a_model_larger_than_the_budget_is_refused_with_both_figures(shelf: Shel
         answer = server.infer(FIRST, "hello")
         assert (answer.status, "5 MB" in answer.json["error"]["message"]) == (503, True)
         assert "--memory-budget does not allow: 2 MB" in answer.json["error"]["message"]
-        shelf.tasks.clear()
-        gc.collect()
         assert server.infer(SECOND, "hello").status == 200
 
 
