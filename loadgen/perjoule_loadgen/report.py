@@ -223,5 +223,5 @@ def _flat(document: Mapping[str, Any]) -> dict[str, object]:
         elif isinstance(value, Mapping):
             row.update({f"{name}.{key}": inner for key, inner in _flat(value).items()})
         else:
-            row[name] = "; ".join(value) if isinstance(value, list) else "" if value is None else value
+            row[name] = "; ".join(map(str, value)) if isinstance(value, list) else "" if value is None else value
     return row
