@@ -2,7 +2,7 @@
 
 A lane holds the prepared requests of one model. The oldest head of all lanes is served first; its batch takes requests
 of the same lane with an equal key, nearest in length to the head, while ``longest × (n + 1)`` stays within the token
-budget, as many as are worth their padding (``pace``). By default nothing waits for company: a batch is made of what is
+budget, those who are worth their padding (``pace``). By default nothing waits for company: a batch is made of what is
 there when the device is free. What the device thread has to do between batches, such as loading a model, are orders;
 they take their turn by age too. The functions at the top are pure; ``Lanes`` adds the one lock between the event loop,
 which puts, and the device thread, which takes. Knows nothing of HTTP, metrics or how a task computes.
@@ -11,7 +11,7 @@ which puts, and the device thread, which takes. Knows nothing of HTTP, metrics o
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -27,13 +27,22 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+def everybody(lengths: Sequence[int]) -> Collection[int]:
+    """Return all places."""
+    return range(len(lengths))
+
+
 def choose(
-    queue: Sequence[Prepared], max_batch: int, token_budget: int, worthwhile: Callable[[Sequence[int]], int] = len
+    queue: Sequence[Prepared],
+    max_batch: int,
+    token_budget: int,
+    worthwhile: Callable[[Sequence[int]], Collection[int]] = everybody,
 ) -> list[int]:
     """Return the indices into ``queue`` (ascending, the head first) that make up the next batch.
 
     The head is always in, alone if it is over the budget by itself. Nearest lengths to the head's come first, and among
-    equals the older ones. ``worthwhile`` says of the lengths in this order how many of them are worth their padding.
+    equals the older ones. ``worthwhile`` returns which of the lengths in this order, by their places, share a batch
+    with the first.
     """
     if not queue:
         return []
@@ -48,8 +57,7 @@ def choose(
         if longest_with * (len(chosen) + 1) <= token_budget:
             chosen.append(index)
             longest = longest_with
-    most = max(1, worthwhile([queue[index].length for index in chosen]))
-    return sorted(chosen[:most])
+    return sorted({0, *(chosen[place] for place in worthwhile([queue[index].length for index in chosen]))})
 
 
 def retry_after(backlog: Iterable[tuple[int, float]]) -> float:

@@ -6,9 +6,9 @@ among long ones is dearer than two batches. So the two parts are measured and no
 knows neither requests nor clocks.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from math import inf
 
 KEPT = 0.99
@@ -52,21 +52,37 @@ class Pace:
         fixed = seconds - per_token * mean
         return (fixed, per_token) if fixed > 0 and per_token > 0 else None
 
-    def worthwhile(self, lengths: Sequence[int]) -> int:
-        """Return how many of the first ``lengths`` to take, so that they and the rest in a batch of its own cost least.
+    def worthwhile(self, lengths: Sequence[int]) -> Collection[int]:
+        """Return the places of those in ``lengths`` that are worth running with the first, itself among them.
 
-        All of them while nothing is known; of two numbers that are as good, the larger.
+        All of ``lengths`` are divided into batches that together cost least, and the first one's batch is taken; all of
+        them while nothing is known.
         """
         parts = self.parts
         if parts is None:
-            return len(lengths)
-        fixed, per_token = parts
-        rest = list(accumulate(reversed(lengths), max))[::-1]  # the longest from here on
-        best, least, longest = 0, inf, 0
-        for count, length in enumerate(lengths, 1):
-            longest = max(longest, length)
-            left = len(lengths) - count
-            seconds = per_token * longest * count + (fixed + per_token * rest[count] * left if left else 0.0)
-            if seconds <= least:
-                best, least = count, seconds
-        return best
+            return range(len(lengths))
+        low, high = _division(Counter(lengths), lengths[0], *parts)
+        return [place for place, length in enumerate(lengths) if low <= length <= high]
+
+
+def _division(counts: Mapping[int, int], length: int, fixed: float, per_token: float) -> tuple[int, int]:
+    """Return the shortest and the longest of the batch with ``length``, if so many of each length cost least together.
+
+    Batches are ranges of lengths then, since who fits below another's padding is best there. The least cost of the
+    shortest up to each length follows from those before it.
+    """
+    sizes = sorted(counts)
+    least, first = [0.0], [0]  # of the shortest n lengths: seconds; the first length of the last batch
+    for last, longest in enumerate(sizes):
+        best, start, together = inf, last, 0
+        for begin in range(last, -1, -1):
+            together += counts[sizes[begin]]
+            seconds = least[begin] + fixed + per_token * longest * together
+            if seconds <= best:
+                best, start = seconds, begin
+        least.append(best)
+        first.append(start)
+    place, end = sizes.index(length), len(sizes)
+    while first[end] > place:
+        end = first[end]
+    return sizes[first[end]], sizes[end - 1]

@@ -1,5 +1,5 @@
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 from hypothesis import given
@@ -54,39 +54,52 @@ def test_newer_batches_count_more() -> None:
 def test_while_nothing_is_known_everybody_is_taken(pace: Pace) -> None:
     """Few batches, batches of one size and nonsense tell nothing, and a batch is as large as it can be."""
     assert pace.parts is None
-    assert pace.worthwhile([3, 3, 200]) == 3
+    assert list(pace.worthwhile([3, 3, 200])) == [0, 1, 2]
 
 
 @given(LENGTHS)
 def test_a_device_that_is_not_full_takes_everybody(lengths: list[int]) -> None:
     """Where a token costs next to nothing, as on a large GPU, padding does not matter."""
-    assert learned(0.02, 1e-9).worthwhile(lengths) == len(lengths)
+    assert len(learned(0.02, 1e-9).worthwhile(lengths)) == len(lengths)
 
 
 @given(st.integers(1, 500), st.integers(1, 64))
 def test_equal_lengths_are_always_taken(length: int, count: int) -> None:
     """Without padding more company is never dearer."""
-    assert learned(0.0005, 2e-5).worthwhile([length] * count) == count
+    assert len(learned(0.0005, 2e-5).worthwhile([length] * count)) == count
 
 
 def test_long_texts_are_left_to_a_batch_of_their_own() -> None:
     """Where a token costs, short texts do not pay for the padding to a long one."""
     pace = learned(0.001, 2e-5)
-    assert pace.worthwhile([5, 5, 6, 7, 8, 90, 95]) == 5
-    assert pace.worthwhile([95, 90, 88, 8, 7, 6]) == 3
+    assert list(pace.worthwhile([5, 5, 6, 7, 8, 90, 95])) == [0, 1, 2, 3, 4]
+    assert list(pace.worthwhile([95, 90, 88, 8, 7, 6])) == [0, 1, 2]
+    assert list(pace.worthwhile([40, 44, 8, 7, 90, 38, 95])) == [0, 1, 5]
 
 
-@given(LENGTHS)
-def test_no_split_is_dearer_than_one_batch(lengths: list[int]) -> None:
-    """What is taken and the rest, each in a batch of its own, cost at most what all cost in one."""
-    fixed, per_token = 0.002, 3e-5
+def seconds(batches: Iterable[Sequence[int]], fixed: float = 0.002, per_token: float = 3e-5) -> float:
+    """Return how long batches of these lengths take together."""
+    return sum(fixed + per_token * max(batch) * len(batch) for batch in batches)
 
-    def seconds(batch: list[int]) -> float:
-        return fixed + per_token * max(batch) * len(batch) if batch else 0.0
 
-    count = learned(fixed, per_token).worthwhile(lengths)
-    assert 1 <= count <= len(lengths)
-    assert seconds(lengths[:count]) + seconds(lengths[count:]) <= seconds(lengths) * (1 + 1e-9)
+def divisions(lengths: Sequence[int]) -> Iterator[list[Sequence[int]]]:
+    """Return all ways to divide the lengths, in their order, into batches."""
+    yield [lengths]
+    for end in range(1, len(lengths)):
+        for rest in divisions(lengths[end:]):
+            yield [lengths[:end], *rest]
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=9))
+def test_all_that_waits_is_divided_at_the_least_cost(lengths: list[int]) -> None:
+    """Batch after batch, with nobody new, takes as long as the best of all divisions of the sorted lengths."""
+    pace, left, batches = learned(0.002, 3e-5), lengths, []
+    while left:
+        places = pace.worthwhile(left)
+        assert 0 in places
+        batches.append([left[place] for place in places])
+        left = [length for place, length in enumerate(left) if place not in places]
+    assert seconds(batches) == pytest.approx(min(map(seconds, divisions(sorted(lengths)))))
 
 
 def prepared(*lengths: int) -> list[Prepared]:
@@ -94,10 +107,11 @@ def prepared(*lengths: int) -> list[Prepared]:
 
 
 def test_a_batch_keeps_its_head_and_the_nearest() -> None:
-    """Whatever is worth its padding, the head is in, and those farthest in length are left out first."""
+    """Whatever is worth its padding, the head is in, and is asked about with the nearest in length first."""
     waiting = prepared(50, 5, 52, 90, 49)
-    assert choose(waiting, 8, 10_000, lambda lengths: len(lengths) - 2) == [0, 2, 4]
-    assert choose(waiting, 8, 10_000, lambda _: 0) == [0]
+    assert choose(waiting, 8, 10_000, lambda lengths: range(len(lengths) - 2)) == [0, 2, 4]
+    assert choose(waiting, 8, 10_000, lambda lengths: [lengths.index(90)]) == [0, 3]
+    assert choose(waiting, 8, 10_000, lambda _: []) == [0]
 
 
 def test_a_lane_learns_from_its_own_batches() -> None:
