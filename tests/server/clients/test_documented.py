@@ -1,6 +1,7 @@
 """What the documents show is run against the real program: curl lines, and the examples of the API's description."""
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 
 from tests.server.fakes import Running
+from tests.server.test_program import started
 
 ROOT = Path(__file__).parents[3]
+ADMIN = "an-admins-token-of-the-tests"
 PAGES = ("server/README.md", "docs/clients.md")
 
 
@@ -23,15 +26,36 @@ def curl_lines(page: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_curl_lines_are_answered(served: Running, page: str, tmp_path: Path) -> None:
     """Each gets 200 and an answer of its kind, as it stands, run where the page is read: in the repository's root."""
-    lines = curl_lines(page)
+    lines = [line for line in curl_lines(page) if "$ADMIN" not in line]
     assert len(lines) >= 3
     (tmp_path / "loadgen").symlink_to(ROOT / "loadgen")
     for line in lines:
-        command = line.replace("localhost:8080", f"127.0.0.1:{served.port}")
-        command = command.replace("curl ", "curl -sS -w '%{stderr}%{http_code}' ", 1)
-        ran = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (ran.returncode, ran.stderr) == (0, "200"), (line, ran.stdout)
-        check(line, ran.stdout, tmp_path)
+        check(line, ran(line, served.port, tmp_path), tmp_path)
+
+
+def test_curl_lines_of_an_admin_are_answered(tmp_path: Path) -> None:
+    """By a server that has tokens, to whom has the admin's."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"{ADMIN} admin\n")
+    tokens.chmod(0o600)
+    lines = [line for line in curl_lines("server/README.md") if "$ADMIN" in line]
+    assert len(lines) >= 2
+    flags = ("--auth.tokens", str(tokens), "--tasks", "summarization", "--span.socket", str(tmp_path / "no.sock"))
+    with started(*flags) as program:
+        for line in lines:
+            check(line, ran(line, program.server.port, tmp_path), tmp_path)
+
+
+def ran(line: str, port: int, folder: Path) -> str:
+    """Return what a line prints, which must be of an answer with 200."""
+    command = line.replace("localhost:8080", f"127.0.0.1:{port}")
+    command = command.replace("curl ", "curl -sS -w '%{stderr}%{http_code}' ", 1)
+    environment = {**os.environ, "ADMIN": ADMIN}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, "200"), (line, done.stdout)
+    return done.stdout
 
 
 def check(line: str, shown: str, folder: Path) -> None:
