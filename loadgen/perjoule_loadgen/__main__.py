@@ -1,6 +1,6 @@
 """``loadgen``: joules and gCO2e per inference of one task or all, with a verdict. The program's edge.
 
-Exit codes: 0 valid, 1 failed, 2 usage or nothing reachable, 3 INVALID, 130 interrupted.
+Exit codes: 0 valid, 1 failed, 2 usage or nothing reachable, 3 INVALID, 4 --fail-if, 130 interrupted.
 """
 
 import argparse
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from perjoule.errors import MissingExtraError, PerjouleError
-from perjoule_loadgen import arguments
+from perjoule_loadgen import arguments, commands
 from perjoule_loadgen.config import Format, Rules
 
 _EXTRA = frozenset({"aiohttp", "rich", "uvloop"})
@@ -18,13 +18,25 @@ _EXTRA = frozenset({"aiohttp", "rich", "uvloop"})
 def main(argv: Sequence[str] | None = None, rules: Rules | None = None) -> int:
     """Run ``loadgen`` with these arguments and return its exit code. ``rules`` are for tests with short windows."""
     try:
-        return _run(arguments.parse(argv), rules or Rules())
+        given = sys.argv[1:] if argv is None else list(argv)
+        if given and given[0] in commands.COMMANDS:
+            return _command(given, rules or Rules())
+        return _run(arguments.parse(given), rules or Rules())
     except PerjouleError as error:
         print(f"loadgen: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("loadgen: interrupted", file=sys.stderr)
         return 130
+
+
+def _command(argv: Sequence[str], rules: Rules) -> int:
+    try:
+        return commands.run(argv, rules, sys.stdout, sys.stderr)
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA:
+            raise
+        raise MissingExtraError(f"loadgen {argv[0]}", "loadgen", error.name) from error
 
 
 def _run(given: argparse.Namespace, rules: Rules) -> int:

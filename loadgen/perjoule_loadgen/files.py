@@ -1,11 +1,9 @@
-"""Where a run is written: a folder with ``run.json``, ``requests.csv`` and ``power.csv`` for each task.
+"""Where a run is written: a folder with the files of ``archive`` for each task.
 
 A folder that cannot be written is found at the start. Files appear whole (written beside, then renamed) or not at all.
 """
 
 import contextlib
-import csv
-import io
 import json
 import os
 import tempfile
@@ -15,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from perjoule.errors import PerjouleError, UsageError
+from perjoule_loadgen import ledgerfile, rows
+from perjoule_loadgen.archive import PARTIAL_RUN, POWER, REQUESTS, RUN
+from perjoule_loadgen.client import Result
 from perjoule_loadgen.clock import Clock
+from perjoule_loadgen.energy import Reading
+from perjoule_loadgen.measurement import Plan
 from perjoule_loadgen.meter import Track
 from perjoule_loadgen.result import Run
 
 
 class OutputError(PerjouleError):
     """What was measured could not be written. The figures have been printed all the same."""
-
-
-_RUN = "run.json"
 
 
 def folder_of(folder: Path, task: str, *, alone: bool) -> Path:
@@ -40,7 +40,7 @@ def prepare(folder: Path, tasks: Iterable[str], *, alone: bool) -> None:
     """
     places = [folder, *(folder_of(folder, task, alone=alone) for task in tasks)]
     try:
-        if taken := next((path for path in places if (path / _RUN).exists()), None):
+        if taken := next((path for path in places if any((path / name).exists() for name in (RUN, PARTIAL_RUN))), None):
             raise UsageError(f"--output: {taken} holds a run already; name another folder: --output {_free(folder)}")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as probe:
@@ -56,22 +56,47 @@ def _free(folder: Path) -> Path:
 
 
 def write(folder: Path, run: Run, content: Mapping[str, Any], tracks: Iterable[Track], clock: Clock) -> None:
-    """Write one task's three files.
+    """Write one task's files.
 
     Raises:
         OutputError: a file cannot be written; the message says which.
     """
-    document = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
+    with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        _whole(folder / _RUN, [document])
-        _whole(folder / "requests.csv", _rows(_requests(run, clock)))
-        _whole(folder / "power.csv", _rows(_power(run, tracks, clock)))
+        whole(folder / RUN, [as_json(content)])
+        whole(folder / REQUESTS, rows.lines(_requests(run, clock)))
+        whole(folder / POWER, rows.lines(_power(run, tracks, clock)))
+        if (text := ledgerfile.encoded(run.measurement)) is not None:
+            whole(folder / ledgerfile.NAME, [text])
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write one file whole.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        whole(path, [text])
+
+
+@contextlib.contextmanager
+def explained(place: Path) -> Iterator[None]:
+    """Turn an error of the disk into a sentence: ``OutputError``."""
+    try:
+        yield
     except OSError as error:
-        raise OutputError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from error
+        raise OutputError(f"{error.filename or place} cannot be written: {error.strerror or error}") from error
 
 
-def _whole(path: Path, parts: Iterable[str]) -> None:
+def as_json(content: Any) -> str:
+    """Return the text of a JSON file."""
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def whole(path: Path, parts: Iterable[str]) -> None:
+    """Write a file beside its place and rename it, so that it appears whole or not at all."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("w", encoding="utf-8", newline="") as out:
@@ -83,41 +108,42 @@ def _whole(path: Path, parts: Iterable[str]) -> None:
         raise
 
 
-def _rows(rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    for row in rows:
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(row)
-        yield line.getvalue()
-
-
 def _requests(run: Run, clock: Clock) -> Iterator[Sequence[object]]:
     """One row for a request; times are Unix seconds, latency counts from the intended send."""
-    times = ("intended", "sent", "done", "latency_seconds")
-    yield ("phase", *times, "status", "error", "output_tokens", "input", "method")
-    items, method = run.measurement.plan.items, _method(run)
+    yield rows.REQUESTS
     for phase, load in (("warm-up", run.measurement.warmup), ("steady", run.measurement.steady)):
         for result in sorted(load.results, key=lambda r: r.intended):
-            at_unix = (f"{clock.unix(at):.6f}" for at in (result.intended, result.sent, result.done))
-            latency = f"{result.latency:.6f}" if result.ok else ""
-            tokens = "" if result.output_tokens is None else result.output_tokens
-            label = items[result.item].label
-            yield (phase, *at_unix, latency, result.status or "", result.error, tokens, label, method)
+            yield request_row(phase, result, run.measurement.plan, _method(run), clock)
+
+
+def request_row(phase: str, result: Result, plan: Plan, method: str, clock: Clock) -> Sequence[object]:
+    """Return the row of a request."""
+    at_unix = (f"{clock.unix(at):.6f}" for at in (result.intended, result.sent, result.done))
+    latency = f"{result.latency:.6f}" if result.ok else ""
+    tokens = "" if result.output_tokens is None else result.output_tokens
+    label = plan.items[result.item].label
+    return (phase, *at_unix, latency, result.status or "", result.error, tokens, label, method)
 
 
 def _power(run: Run, tracks: Iterable[Track], clock: Clock) -> Iterator[Sequence[object]]:
     """One row for every update of a counter that was seen, in the idle baselines and in this task's phases."""
-    yield ("time", "device", "phase", "joules_total", "mean_watts", "instant_watts", "charged", "method")
-    charged, phases = set(run.measurement.plan.devices), _phases(run, clock)
+    yield rows.POWER
+    phases = _phases(run, clock)
     for track in tracks:
-        paid = "yes" if track.device.id in charged else "no"
+        paid = track.device.id in run.measurement.plan.devices
         for before, reading in pairwise(track.readings):
-            pair = reading.pair
-            watts = (pair.joules - before.pair.joules) / (pair.at - before.pair.at)
-            instant = "" if reading.watts is None else f"{reading.watts:.3f}"
-            phase = next((name for name, start, end in phases if start < pair.at <= end), None)
+            phase = next((name for name, start, end in phases if start < reading.pair.at <= end), None)
             if phase is not None:
-                figures = (f"{pair.joules:.6f}", f"{watts:.3f}", instant)
-                yield (f"{pair.at:.6f}", track.device.id, phase, *figures, paid, track.device.method)
+                yield power_row(phase, before, reading, charged=paid)
+
+
+def power_row(phase: str, before: Reading, reading: Reading, *, charged: bool) -> Sequence[object]:
+    """Return the row of an update of a counter, with the mean power since the one before it."""
+    pair = reading.pair
+    watts = (pair.joules - before.pair.joules) / (pair.at - before.pair.at)
+    instant = "" if reading.watts is None else f"{reading.watts:.3f}"
+    figures = (f"{pair.joules:.6f}", f"{watts:.3f}", instant)
+    return (f"{pair.at:.6f}", reading.device.id, phase, *figures, "yes" if charged else "no", reading.device.method)
 
 
 def _phases(run: Run, clock: Clock) -> list[tuple[str, float, float]]:

@@ -38,7 +38,7 @@ class Display:
     async def run(self) -> None:
         """Show until cancelled; the task that finished last is told before the end."""
         if not self._out.is_terminal or self._out.is_dumb_terminal:
-            self._status.entered = self._line
+            self._status.entered.append(self._line)
             await self._lines()
             return
         with Live(console=self._out, auto_refresh=False, transient=True) as live:

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import platform
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -15,16 +15,20 @@ import uvloop
 from rich.console import Console
 
 from perjoule import __version__
+from perjoule.errors import UsageError
 from perjoule.workloads import WORKLOADS
-from perjoule_loadgen import files, listing, report
+from perjoule_loadgen import files, listing, redraw, report
+from perjoule_loadgen.archive import Archive
 from perjoule_loadgen.campaign import Campaign
 from perjoule_loadgen.campaign import run as run_campaign
 from perjoule_loadgen.clock import Clock, system_clock
 from perjoule_loadgen.config import Config, Format
 from perjoule_loadgen.energy import Exposition
 from perjoule_loadgen.figures import Carbon, carbon_factor
+from perjoule_loadgen.journal import Journal
 from perjoule_loadgen.live import Display
-from perjoule_loadgen.result import Run, conclude, document, idle_report
+from perjoule_loadgen.measurement import Measurement
+from perjoule_loadgen.result import Run, Setting, conclude, document, idle_report, load_of
 from perjoule_loadgen.status import Status
 
 INVALID = 3
@@ -38,15 +42,18 @@ def run(config: Config, stdout: TextIO, stderr: TextIO) -> int:
         PerjouleError: nothing could be measured.
         OutputError: the figures were printed and could not be written.
     """
+    if config.format is Format.HTML and len(config.tasks) != 1:
+        raise UsageError("--format html is a page of one task: each task's report.html lies in its folder")
     clock, campaign = system_clock(), Campaign()
     folder = config.output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     alone = config.output is not None and len(config.tasks) == 1
     files.prepare(folder, config.tasks or WORKLOADS, alone=alone)
     _warn_short(config, stderr)
     status = Status(clock.now)
+    journal = _journal(config, clock, status, campaign, partial(files.folder_of, folder, alone=alone), stderr)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run_shown(config, clock, status, campaign, report.console(stderr)))
+            runner.run(_run_shown(config, clock, status, campaign, report.console(stderr), journal))
     finally:
         if not campaign.measurements:
             _remove_if_empty(folder)
@@ -54,9 +61,15 @@ def run(config: Config, stdout: TextIO, stderr: TextIO) -> int:
         stderr.write("loadgen: interrupted before anything was measured\n")
         return INTERRUPTED
     runs = _conclude(campaign, config)
-    documents = [document(run, config, _host(campaign)) for run in runs]
-    _print(stdout, _rendered(report.console(stdout), config, documents, campaign.faults))
+    setting = Setting(config.target, load_of(config), _host(campaign))
+    documents = [document(run, setting) for run in runs]
+    if config.format is not Format.HTML:
+        redraw.print_to(stdout, _rendered(report.console(stdout), config, documents, campaign.faults))
     _write(folder, campaign, runs, documents, clock, alone=alone)
+    for run_ in runs:
+        journal.remove(run_.task)
+    if config.format is Format.HTML:
+        redraw.print_to(stdout, (files.folder_of(folder, runs[0].task, alone=alone) / redraw.PAGE).read_text())
     stderr.write(f"written to {folder}\n")
     if campaign.interrupted:
         return INTERRUPTED
@@ -72,21 +85,39 @@ def _warn_short(config: Config, stderr: TextIO) -> None:
         )
 
 
-async def _run_shown(config: Config, clock: Clock, status: Status, campaign: Campaign, out: Console) -> None:
+def _journal(
+    config: Config, clock: Clock, status: Status, campaign: Campaign, place: Callable[[str], Path], stderr: TextIO
+) -> Journal:
+    def describe(measurement: Measurement) -> dict[str, Any]:
+        said = _said(campaign)
+        price = said.price if said is not None else None
+        run = conclude(measurement, campaign.baselines(), _carbon(campaign, config), config.rules, price)
+        return document(run, Setting(config.target, load_of(config), _host(campaign)))
+
+    def warn(sentence: str) -> None:
+        stderr.write(f"loadgen: {sentence}\n")
+
+    return Journal(place, describe, warn, clock, status, campaign)
+
+
+async def _run_shown(
+    config: Config, clock: Clock, status: Status, campaign: Campaign, out: Console, journal: Journal
+) -> None:
     """Run the campaign with its display; SIGINT and SIGTERM end it in good order."""
     loop = asyncio.get_running_loop()
     work = asyncio.create_task(run_campaign(config, clock, status, campaign))
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, work.cancel)
-    shown = asyncio.create_task(Display(out, status, campaign).run())
+    beside = [asyncio.create_task(each.run()) for each in (Display(out, status, campaign), journal)]
     try:
         await work
     except asyncio.CancelledError:
         campaign.interrupted = True
     finally:
-        shown.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await shown
+        for each in beside:
+            each.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await each
 
 
 def _conclude(campaign: Campaign, config: Config) -> list[Run]:
@@ -118,24 +149,7 @@ def _host(campaign: Campaign) -> dict[str, Any]:
 
 
 def _rendered(out: Console, config: Config, documents: Sequence[dict[str, Any]], faults: Sequence[str]) -> str:
-    if config.format is Format.TABLE:
-        with out.capture() as captured:
-            report.show(out, documents, faults)
-        shown = captured.get()
-        return shown if out.is_terminal else "\n".join(line.rstrip() for line in shown.splitlines()) + "\n"
-    if config.format is Format.CSV:
-        return report.csv_table(documents)
-    content = documents[0] if len(config.tasks) == 1 else list(documents)
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _print(stdout: TextIO, text: str) -> None:
-    """Write to stdout; a reader that has gone (``| head``) costs no file."""
-    try:
-        stdout.write(text)
-        stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())  # so that the flush at exit is quiet too
+    return redraw.rendered(out, config.format, documents, faults, single=len(config.tasks) == 1)
 
 
 def _write(
@@ -144,7 +158,9 @@ def _write(
 ) -> None:  # fmt: skip
     tracks = list(campaign.meter.tracks.values()) if campaign.meter is not None else []
     for run_, content in zip(runs, documents, strict=True):
-        files.write(files.folder_of(folder, run_.task, alone=alone), run_, content, tracks, clock)
+        place = files.folder_of(folder, run_.task, alone=alone)
+        files.write(place, run_, content, tracks, clock)
+        redraw.draw(Archive(place, content, finished=True), content)
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -153,6 +169,12 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def list_tasks(stdout: TextIO, format_: Format) -> int:
-    """Print the tasks with their units, parameters and the study's figure."""
-    _print(stdout, listing.listing(report.console(stdout), format_))
+    """Print the tasks with their units, parameters and the study's figure.
+
+    Raises:
+        UsageError: as HTML, which there is of runs alone.
+    """
+    if format_ is Format.HTML:
+        raise UsageError("loadgen tasks has no html: it is of runs")
+    redraw.print_to(stdout, listing.listing(report.console(stdout), format_))
     return 0

@@ -10,6 +10,7 @@ from typing import Any
 
 from perjoule.reference import references
 from perjoule.workloads import WORKLOADS
+from perjoule_loadgen.archive import SCHEMA
 from perjoule_loadgen.attribution import Attribution, Estimate
 from perjoule_loadgen.config import Arrival, Config, Rules
 from perjoule_loadgen.described import answers, shape_of
@@ -20,7 +21,6 @@ from perjoule_loadgen.sci import Sci
 from perjoule_loadgen.stats import Interval
 from perjoule_loadgen.verdict import Facts, Verdict, difference, failures, lengths, verdict
 
-SCHEMA = "perjoule.run/1"
 SIMULATED_BANNER = "SIMULATED: no hardware was measured; these figures show the method and nothing else"
 
 
@@ -52,6 +52,15 @@ class Run:
         return any(device.method == SIMULATED for device in self.devices)
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a document says beside what was measured: the server's URL, the load asked for, and this machine."""
+
+    target: str
+    load: Mapping[str, Any]
+    host: Mapping[str, Any]
+
+
 def conclude(
     measurement: Measurement, baselines: Mapping[str, Baseline], carbon: Carbon | None, rules: Rules,
     price: Price | None = None,
@@ -62,7 +71,7 @@ def conclude(
     return Run(measurement, found, verdict(facts), carbon, baselines, _crosscheck(facts), price)
 
 
-def document(run: Run, config: Config, host: Mapping[str, Any]) -> dict[str, Any]:
+def document(run: Run, setting: Setting) -> dict[str, Any]:
     """Return the content of ``run.json``."""
     return {
         "schema": SCHEMA,
@@ -74,7 +83,7 @@ def document(run: Run, config: Config, host: Mapping[str, Any]) -> dict[str, Any
         "simulated": run.simulated,
         **({"banner": SIMULATED_BANNER} if run.simulated else {}),
         "interrupted": run.measurement.interrupted,
-        **_work(run, config),
+        **_work(run, setting),
         **_energy(run),
         "price": None if run.price is None else asdict(run.price),
         "cost_per_inference": _dict(cost(run.figures.gross, run.price, run.carbon.pue if run.carbon else None)),
@@ -89,19 +98,19 @@ def document(run: Run, config: Config, host: Mapping[str, Any]) -> dict[str, Any
             }
             for f in references()[run.task]
         ],
-        "host": dict(host),
+        "host": dict(setting.host),
     }
 
 
-def _work(run: Run, config: Config) -> dict[str, Any]:
+def _work(run: Run, setting: Setting) -> dict[str, Any]:
     measurement, found = run.measurement, run.figures
     load, model = measurement.steady, measurement.plan.model
     return {
         "task": run.task,
         "model": model.id,
         "weights": model.weights,
-        "target": config.target,
-        "load": _load(config),
+        "target": setting.target,
+        "load": dict(setting.load),
         "window": {
             "start": found.start,
             "end": found.end,
@@ -149,7 +158,8 @@ def idle_report(baselines: Mapping[str, Baseline]) -> list[dict[str, Any]]:
     ]
 
 
-def _load(config: Config) -> dict[str, Any]:
+def load_of(config: Config) -> dict[str, Any]:
+    """Return what ``run.json`` says of the load that was asked for."""
     closed = config.arrival is Arrival.CLOSED
     return {
         "arrival": config.arrival.value,

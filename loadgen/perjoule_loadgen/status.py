@@ -21,7 +21,7 @@ class Status:
         seconds: how long it is meant to last, None when nobody knows.
         load: the load in progress, None when nothing is sent.
         edge: counters at the window's start by device, empty outside a window.
-        entered: called after every change of phase.
+        entered: who is told of every change of phase.
     """
 
     now: Callable[[], float]
@@ -33,7 +33,7 @@ class Status:
     seconds: float | None = None
     load: Load | None = None
     edge: Mapping[str, Pair] = field(default_factory=dict)
-    entered: Callable[[], None] = lambda: None
+    entered: list[Callable[[], None]] = field(default_factory=list)
 
     def enter(
         self, phase: str, seconds: float | None, load: Load | None = None, edge: Mapping[str, Pair] | None = None
@@ -41,4 +41,5 @@ class Status:
         """Begin a phase."""
         self.phase, self.seconds, self.load, self.edge = phase, seconds, load, edge or {}
         self.began = self.now()
-        self.entered()
+        for told in self.entered:
+            told()

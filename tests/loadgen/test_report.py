@@ -11,7 +11,7 @@ from perjoule_loadgen import report
 from perjoule_loadgen.config import Config, Rules
 from perjoule_loadgen.figures import Carbon
 from perjoule_loadgen.measurement import Measurement
-from perjoule_loadgen.result import conclude, document, idle_report
+from perjoule_loadgen.result import Setting, conclude, document, idle_report, load_of
 from perjoule_loadgen.target import Model
 from tests.loadgen.test_figures import BASELINES, measurement
 
@@ -27,7 +27,7 @@ def run(task: str, weights: str | None = None, answers: int = 100, *, reset: boo
 
 def documented(made: Measurement, carbon: Carbon | None = FRANCE) -> Any:
     found = conclude(made, BASELINES, carbon, Rules())
-    return document(found, Config((made.plan.task,)), {"idle": idle_report(BASELINES)})
+    return document(found, Setting("http://s", load_of(Config((made.plan.task,))), {"idle": idle_report(BASELINES)}))
 
 
 def shown(*runs: Any, columns: int | None = None) -> str:

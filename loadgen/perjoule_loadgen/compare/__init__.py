@@ -1,0 +1,1 @@
+"""``loadgen compare``: whether two runs differ, by how much, and how sure that is."""
