@@ -9,22 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from perjoule.errors import MeasurementError, UnreachableError, UsageError
-from perjoule.workloads import WORKLOADS
 from perjoule_loadgen.client import bearer, new_session
 from perjoule_loadgen.clock import Clock
 from perjoule_loadgen.config import Config
+from perjoule_loadgen.crew import Crew
 from perjoule_loadgen.crosscheck import Prometheus
-from perjoule_loadgen.dialect import Ask
 from perjoule_loadgen.discovery import discover
 from perjoule_loadgen.figures import Baseline
 from perjoule_loadgen.inputs import Item, load_inputs
 from perjoule_loadgen.measurement import Measurement, Plan
 from perjoule_loadgen.meter import Idle, Meter, bracket_ids
-from perjoule_loadgen.ours import Ours
 from perjoule_loadgen.pages import Page
 from perjoule_loadgen.phases import Phases
+from perjoule_loadgen.preparing import asking, made_up
 from perjoule_loadgen.settlement import Settlement
 from perjoule_loadgen.status import Status
+from perjoule_loadgen.studysets import load_study_set
 from perjoule_loadgen.target import Target
 
 _FIRST_READINGS = 12
@@ -62,7 +62,7 @@ async def run(config: Config, clock: Clock, status: Status, campaign: Campaign) 
         UnreachableError: the server, an exporter or Prometheus does not answer at the start.
         MeasurementError: they answer, and measuring is not possible all the same.
     """
-    items = {task: load_inputs(task, config.inputs) for task in config.tasks or sorted(config.dialect.tasks)}
+    items = {task: _inputs(config, task) for task in config.tasks or sorted(config.dialect.tasks)}
     async with new_session(config.timeout) as session:
         page = Page(session)
         status.enter("asking server and exporter", None)
@@ -70,16 +70,21 @@ async def run(config: Config, clock: Clock, status: Status, campaign: Campaign) 
         target = await discover(told, config.target, config.dialect, config.model, config.rules.ready_seconds)
         tasks = target.tasks(config.tasks)
         campaign.meter = meter = await _first_readings(page, config, clock)
+        if config.input_tokens is not None:
+            status.enter("making texts with the server's own count of tokens", None)
+            items = {task: await made_up(session, config, target.model(task, config.model), task) for task in tasks}
         plans = [_plan(config, target, meter, task, items[task]) for task in tasks]
         prometheus = await _prometheus(page, config, clock, meter, plans)
         status.count = len(plans)
         settlement = Settlement(page, meter, clock, config.rules)
-        phases = Phases(config, clock, session, meter, prometheus, settlement, status)
         poller = asyncio.create_task(meter.run())
+        crew = await Crew.started(config.workers, config.timeout) if config.workers > 1 else None
         try:
-            await _tasks(phases, campaign, plans)
+            await _tasks(Phases(config, clock, session, meter, prometheus, settlement, status, crew), campaign, plans)
         finally:
             poller.cancel()
+            if crew is not None:
+                crew.close()
             with contextlib.suppress(asyncio.CancelledError):
                 await poller
 
@@ -120,13 +125,26 @@ async def _first_readings(page: Page, config: Config, clock: Clock) -> Meter:
     return meter
 
 
+def _inputs(config: Config, task: str) -> Sequence[Item]:
+    if config.dataset is not None:
+        return load_study_set(task, config.dataset, config.dataset_from)
+    return load_inputs(task, config.inputs)
+
+
+def _source(config: Config) -> str:
+    """Return where the inputs come from, in words."""
+    if config.dataset is not None:
+        return f"dataset {config.dataset}"
+    if config.input_tokens is not None:
+        return f"made up, {config.input_tokens} tokens"
+    return "built-in" if config.inputs is None else config.inputs.name
+
+
 def _plan(config: Config, target: Target, meter: Meter, task: str, inputs: Sequence[Item]) -> Plan:
     model = target.model(task, config.model)
-    asks_by_name = not isinstance(config.dialect, Ours) or config.model is not None
-    parameters = {**WORKLOADS[task].parameters, **config.parameters}
-    ask = Ask(task, parameters, model.id if asks_by_name else None, config.stream, config.extra)
+    ask = asking(config, model, task)
     items = [config.dialect.prepare(item, ask) for item in inputs]
-    return Plan(task, model, items, _scope(config, model.devices, meter))
+    return Plan(task, model, items, _scope(config, model.devices, meter), _source(config))
 
 
 def _scope(config: Config, told: Sequence[str], meter: Meter) -> tuple[str, ...]:

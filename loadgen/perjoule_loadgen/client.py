@@ -52,7 +52,6 @@ class Client:
 
     def __init__(self, session: aiohttp.ClientSession, route: Route, now: Callable[[], float]) -> None:
         self._session, self._route, self._now = session, route, now
-        self._headers = [{"content-type": item.content_type, **route.headers} for item in route.items]
 
     async def send(self, index: int, intended: float | None = None) -> Result:
         """Send input ``index`` and return how it went; ``intended`` is now in a closed loop."""
@@ -60,7 +59,7 @@ class Client:
         status, stream, answer = 0, Stream(self._route.dialect) if self._route.stream else None, _NOTHING
         try:
             async with self._session.post(
-                self._route.url, data=self._route.items[index].body, headers=self._headers[index], allow_redirects=False
+                self._route.url, data=self._route.items[index].body, headers=self._headers(index), allow_redirects=False
             ) as reply:
                 status = reply.status
                 if stream is not None and status == HTTPStatus.OK:
@@ -76,6 +75,9 @@ class Client:
             answer.input_tokens, None if stream is None else stream.first, answer.size,
             () if stream is None or error else tuple(stream.gaps),
         )  # fmt: skip
+
+    def _headers(self, index: int) -> dict[str, str]:
+        return {"content-type": self._route.items[index].content_type, **self._route.headers}
 
     async def _follow(self, reply: aiohttp.ClientResponse, stream: Stream) -> None:
         """Read a stream to its end.

@@ -41,6 +41,7 @@ def _work(measurement: Measurement) -> Mapping[str, Any]:
     found = work.told(items, measurement.steady.results)
     return {
         "name": work.name(measurement.plan.task, items),
+        "inputs": measurement.plan.source,
         "asked": work.asked_for(items),
         "unknown": list(work.unknown(items, found)),
         "wrong": found.wrong,

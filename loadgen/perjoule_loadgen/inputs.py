@@ -97,25 +97,25 @@ def _built_in(spec: Workload) -> tuple[Item, ...]:
 
 
 def _text(label: str, row: Mapping[str, str], **parameters: object) -> Item:
-    return _text_item(label, row["text"], parameters)
+    return text_item(label, row["text"], parameters)
 
 
 def _first_words(label: str, row: Mapping[str, str]) -> Item:
-    return _text_item(label, " ".join(row["text"].split()[:_FIRST_WORDS]))
+    return text_item(label, " ".join(row["text"].split()[:_FIRST_WORDS]))
 
 
 def _masked(label: str, row: Mapping[str, str]) -> Item:
     words = " ".join(row["text"].split()[:_FIRST_WORDS])
-    return _text_item(label, re.sub(rf"\b{re.escape(row['masked'])}\b", "[MASK]", words, count=1))
+    return text_item(label, re.sub(rf"\b{re.escape(row['masked'])}\b", "[MASK]", words, count=1))
 
 
 def _question(label: str, row: Mapping[str, str]) -> Item:
-    return _text_item(label, {"question": row["question"], "context": row["context"]})
+    return text_item(label, {"question": row["question"], "context": row["context"]})
 
 
 def _file(_: str, row: Mapping[str, str]) -> Item:
     data = (resources.files(__package__) / "data" / row["file"]).read_bytes()
-    return _media_item(row["file"].rpartition("/")[2], data)
+    return media_item(row["file"].rpartition("/")[2], data)
 
 
 _SETS: Mapping[str, tuple[str, Callable[[str, Mapping[str, str]], Item]]] = MappingProxyType(
@@ -143,12 +143,18 @@ _SETS: Mapping[str, tuple[str, Callable[[str, Mapping[str, str]], Item]]] = Mapp
 # --- Items
 
 
-def _text_item(label: str, inputs: object, parameters: Mapping[str, object] = _NONE) -> Item:
-    return Item(label, json.dumps(inputs, ensure_ascii=False).encode(), parameters=MappingProxyType(dict(parameters)))
+def text_item(label: str, inputs: object, parameters: Mapping[str, object] = _NONE, tokens: int | None = None) -> Item:
+    """Return an item of a text, or of a question and its context."""
+    return Item(label, json.dumps(inputs, ensure_ascii=False).encode(), parameters=MappingProxyType(dict(parameters)),
+                tokens=tokens)  # fmt: skip
 
 
-def _media_item(label: str, data: bytes, parameters: Mapping[str, object] = _NONE) -> Item:
-    """An item of an image or clip; UsageError when it is neither, or a clip whose header cannot be read."""
+def media_item(label: str, data: bytes, parameters: Mapping[str, object] = _NONE) -> Item:
+    """Return an item of an image or clip.
+
+    Raises:
+        UsageError: it is neither, or a clip whose header cannot be read.
+    """
     media_type = sniff(data)
     if media_type is None:
         raise UsageError("it is none of JPEG, PNG, WebP, GIF, BMP, FLAC and WAV")
@@ -212,8 +218,8 @@ def _from_line(spec: Workload, line: bytes, label: str, folder: Path) -> Item:
         raise UsageError(f"write one input, such as {_example(spec)}")
     if spec.input is Modality.TEXT:
         _check_text(spec, row, parameters)
-        return _text_item(label, row["inputs"], parameters)
-    item = _media_item(label, _media(spec, row, folder), parameters)
+        return text_item(label, row["inputs"], parameters)
+    item = media_item(label, _media(spec, row, folder), parameters)
     if item.media_type is None or not item.media_type.startswith(f"{spec.input}/"):
         raise UsageError(f"{spec.id} takes {spec.input}, and this is {item.media_type}; write {_example(spec)}")
     return item

@@ -49,17 +49,27 @@ class Load:
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     _last_answer: float = 0.0
     _last_error: str = ""
+    _last_detail: str = ""
 
     def add(self, result: Result) -> None:
         """Keep a result."""
         self.results.append(result)
-        self.ok += result.ok
         self.recent.append(result.done)
         for gap in result.gaps:
             self.gaps.add(gap)
-        self._last_error = result.error
+        self.seen(result)
+
+    def seen(self, result: Result) -> None:
+        """Count a result."""
+        self.ok += result.ok
+        self._last_error, self._last_detail = result.error, result.detail
         if result.error != "connect":
             self._last_answer = result.done
+
+    @property
+    def last_detail(self) -> str:
+        """What the last result said, empty where it succeeded."""
+        return self._last_detail
 
     def dead_since(self, now: float) -> float:
         """Return for how long there was nothing but refused connections; 0 when the last result was an answer."""
@@ -77,12 +87,14 @@ class Driver:
         order: indices of the inputs to send.
         now: monotonic clock.
         dead_seconds: time of nothing but refused connections after which a load is given up.
+        start: monotonic time at which a load starts, None for at once.
     """
 
     client: Client
     order: Iterator[int]
     now: Callable[[], float]
     dead_seconds: float
+    start: float | None = None
 
     async def closed(
         self, load: Load, concurrency: int, seconds: float, requests: int = 0, enough: Callable[[], bool] | None = None
@@ -91,7 +103,7 @@ class Driver:
 
         ``enough``, asked after each answer, may end it before.
         """
-        load.began = self.now()
+        load.began = await self._begin()
 
         def more() -> bool:
             over = self.now() - load.began >= seconds and load.sent >= requests
@@ -111,7 +123,7 @@ class Driver:
 
     async def open(self, load: Load, schedule: Schedule, enough: Callable[[], bool] | None = None) -> None:
         """Send at the schedule's times, wait out its length, then wait for all answers."""
-        load.began, load.scheduled = self.now(), 0
+        load.began, load.scheduled = await self._begin(), 0
         offsets = schedule.offsets()
         flying: set[asyncio.Task[None]] = set()
         try:
@@ -150,6 +162,12 @@ class Driver:
             task.add_done_callback(flying.discard)
         return offset
 
+    async def _begin(self) -> float:
+        if self.start is None:
+            return self.now()
+        await self._until(self.start)
+        return self.start
+
     async def _until(self, at: float) -> None:
         wait = at - self.now()
         if wait > 0:
@@ -158,7 +176,7 @@ class Driver:
     def _consider_giving_up(self, load: Load) -> None:
         dead = load.dead_since(self.now())
         if dead > self.dead_seconds:
-            load.gave_up = f"the server accepted no connection for {dead:.1f} s: {load.results[-1].detail}"
+            load.gave_up = f"the server accepted no connection for {dead:.1f} s: {load.last_detail}"
 
 
 async def _all(workers: list[Coroutine[None, None, None]]) -> None:

@@ -29,6 +29,8 @@ def add_load(made: argparse.ArgumentParser) -> None:
                        help="the most that warm-up takes; it ends once throughput settles (default 30s)")  # fmt: skip
     group.add_argument("--idle", type=values.checked(parse_duration, "a duration"), default=10.0, metavar="TIME",
                        help="length of each idle baseline, before and after; 0 for none (default 10s)")  # fmt: skip
+    group.add_argument("--workers", type=values.checked(values.count, "a number"), default=1, metavar="N",
+                       help="processes that send, for rates that one cannot reach (default 1)")  # fmt: skip
     group.add_argument("--shard", type=values.checked(values.shard, "a part"), default=Shard(), metavar="I/N",
                        help="send part I of N of the load, the other machines the others")  # fmt: skip
     group.add_argument("--start-at", type=values.checked(parse_moment, "a time"), metavar="TIME",
@@ -63,6 +65,7 @@ def load_of(given: argparse.Namespace) -> dict[str, Any]:
         "requests": given.requests, "duration": given.duration, "arrival": arrival, "rate": given.rate,
         "burstiness": given.burstiness or 1.0, "stages": given.stages or (), "trace": trace, "shard": given.shard,
         "start_at": given.start_at, "concurrency": given.concurrency or 1, "warmup": given.warmup, "idle": given.idle,
+        "workers": given.workers,
     }  # fmt: skip
 
 
@@ -104,8 +107,9 @@ def _check_lengths(given: argparse.Namespace, loops: list[str]) -> None:
         if flag in loops and given.requests is not None:
             raise UsageError(f"--{flag} holds as many requests as it says: without --requests")
     if not loops or loops == ["concurrency"]:
-        parts, flying = given.shard.count, given.concurrency or 1
+        parts, flying = given.shard.count * given.workers, given.concurrency or 1
         if parts > flying:
-            raise UsageError(f"--concurrency {flying} is of all {parts} shards together: give {parts} at least")
+            what = "shards" if given.workers == 1 else "workers of all shards"
+            raise UsageError(f"--concurrency {flying} is of all {parts} {what} together: give {parts} at least")
     if given.start_at is not None and (given.task is None or len(given.task) != 1):
         raise UsageError("--start-at is of one window: name one task with --task")

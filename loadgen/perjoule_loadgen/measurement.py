@@ -102,12 +102,14 @@ class Plan:
         model: who answers.
         items: inputs, ready to send.
         devices: ids of the devices that pay.
+        source: where the inputs come from, in words.
     """
 
     task: str
     model: Model
     items: Sequence[Prepared]
     devices: tuple[str, ...]
+    source: str = "built-in"
 
     @property
     def work(self) -> Work:

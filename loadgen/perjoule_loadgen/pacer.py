@@ -99,20 +99,20 @@ class Schedule:
         return gamma(self.burstiness, random) if self.arrival is Arrival.GAMMA else constant()
 
 
-def window_schedule(config: Config, seed: str, seconds: float) -> Schedule:
-    """Return the schedule of a steady window of ``seconds``; the configuration is of an open loop."""
+def window_schedule(config: Config, seed: str, seconds: float, shard: Shard) -> Schedule:
+    """Return a part of the schedule of a steady window of ``seconds``; the configuration is of an open loop."""
     return Schedule(
         config.arrival, config.rate or 1.0, seconds, config.requests or 0, seed, config.burstiness, config.stages,
-        config.trace, config.shard,
+        config.trace, shard,
     )  # fmt: skip
 
 
-def warm_up_schedule(config: Config, seed: str, seconds: float) -> Schedule:
+def warm_up_schedule(config: Config, seed: str, seconds: float, shard: Shard) -> Schedule:
     """Return the schedule of a warm-up: the window's own process at its rate; of stages and traces, at their mean."""
     rate, arrival = config.rate or mean_rate(config.stages, config.trace), config.arrival
     if arrival is Arrival.TRACE:
         arrival = Arrival.CONSTANT
-    return Schedule(arrival, rate, seconds, 0, seed, config.burstiness, shard=config.shard)
+    return Schedule(arrival, rate, seconds, 0, seed, config.burstiness, shard=shard)
 
 
 def mean_rate(stages: Sequence[Stage], trace: Sequence[float]) -> float:

@@ -12,20 +12,19 @@ from dataclasses import dataclass
 import aiohttp
 
 from perjoule.errors import MeasurementError
-from perjoule_loadgen.client import Client, Route, bearer
 from perjoule_loadgen.clock import Clock
-from perjoule_loadgen.config import Arrival, Config, Rules
+from perjoule_loadgen.config import Config, Rules
+from perjoule_loadgen.crew import Crew
 from perjoule_loadgen.crosscheck import Prometheus
-from perjoule_loadgen.load import Driver, Load
+from perjoule_loadgen.driving import STEADY, Job, drive, route_to
+from perjoule_loadgen.load import Load
 from perjoule_loadgen.measurement import Bracket, Measurement, Plan
 from perjoule_loadgen.meter import Idle, Meter, Track, idle_between
 from perjoule_loadgen.ours import Ours
-from perjoule_loadgen.pacer import order, warm_up_schedule, window_schedule
 from perjoule_loadgen.servertokens import Written, ask_written, between
 from perjoule_loadgen.settlement import Settlement
 from perjoule_loadgen.stats import settled
 from perjoule_loadgen.status import Status
-from perjoule_loadgen.template import Template
 
 _SETTLED_EVERY_SECONDS = 0.25
 _LEAD_SECONDS = 5.0
@@ -43,6 +42,7 @@ class Phases:
     prometheus: Prometheus | None
     settlement: Settlement
     status: Status
+    crew: Crew | None = None
 
     async def idle(self, name: str) -> dict[str, Idle]:
         """Measure an idle baseline of every device that is there; nothing for a device whose counter stood still.
@@ -158,19 +158,18 @@ class Phases:
     async def _drive(
         self, plan: Plan, load: Load, name: str, seconds: float, requests: int, enough: Callable[[], bool] | None
     ) -> None:
-        config = self.config
-        route = route_of(config, plan)
-        client = Client(self.session, route, self.clock.now)
-        seed = f"{config.seed}/{plan.task}/{name}"
-        driver = Driver(
-            client, order(len(plan.items), seed, config.shard), self.clock.now, config.rules.dead_server_seconds
+        job = Job(
+            self.config,
+            route_to(self.config, plan.task, plan.items, stream=self.config.stream),
+            name,
+            seconds,
+            requests,
+            self.config.shard,
         )
-        if config.arrival is Arrival.CLOSED:
-            shard = config.shard
-            await driver.closed(load, shard.share(config.concurrency), seconds, shard.share(requests), enough)
+        if self.crew is not None:
+            await self.crew.drive(load, job, self.clock.now, enough)
         else:
-            made = window_schedule if name == "steady" else warm_up_schedule
-            await driver.open(load, made(config, f"{seed}/arrivals", seconds), enough)
+            await drive(self.session, self.clock.now, job, load, enough)
 
     async def _quiet(self, plan: Plan, name: str, measurement: Measurement | None = None) -> None:
         """Wait until the counters of the plan's devices have moved in the quiet; then take the end edge, if any."""
@@ -193,7 +192,7 @@ class Phases:
         self.status.enter("steady window", seconds, load, edge)
         await self._start()
         measurement.began = self.clock.unix()
-        await self._drive(plan, load, "steady", seconds, self.config.requests or 0, None)
+        await self._drive(plan, load, STEADY, seconds, self.config.requests or 0, None)
         measurement.ended = self.clock.unix()
 
     def _devices(self, plan: Plan) -> list[Track]:
@@ -218,14 +217,6 @@ class Phases:
         newest = [track.times[-1] for track in self._devices(measurement.plan) if track.times]
         if newest and min(newest) > measurement.began:
             self._close(measurement, min(newest))
-
-
-def route_of(config: Config, plan: Plan) -> Route:
-    """Return where the requests of a plan go."""
-    dialect = config.dialect
-    headers = {**(dialect.headers if isinstance(dialect, Template) else {}), **bearer(config.token)}
-    url = config.target + dialect.path(plan.task)
-    return Route(plan.task, url, plan.items, dialect, config.stream, headers)
 
 
 def _bracket(track: Track, began: float, at: float, restarts: Iterable[float], rules: Rules) -> Bracket | None:

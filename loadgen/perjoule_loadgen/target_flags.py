@@ -14,6 +14,7 @@ from perjoule_loadgen.config import DEFAULT_TARGET
 from perjoule_loadgen.dialect import Dialect
 from perjoule_loadgen.dialects import DIALECTS
 from perjoule_loadgen.ours import Ours
+from perjoule_loadgen.studysets import study_set
 from perjoule_loadgen.template import read_template
 
 _WRITE = frozenset({
@@ -55,6 +56,12 @@ def add_work(made: argparse.ArgumentParser) -> None:
     """Add the group of what is sent, and how much work is asked for."""
     group = made.add_argument_group("inputs and work (asked for, and checked in the answers)")
     group.add_argument("--inputs", type=Path, metavar="FILE.jsonl", help="your own inputs instead of the built-in ones")
+    group.add_argument("--dataset", metavar="NAME",
+                       help="1,000 rows of a dataset of the study: squad, imdb, … (docs/inputs.md)")  # fmt: skip
+    group.add_argument("--dataset-from", metavar="FOLDER",
+                       help="read it from files of the same columns instead of the hub")  # fmt: skip
+    group.add_argument("--input-tokens", type=values.checked(values.count, "a number"), metavar="N",
+                       help="made-up texts of so many tokens, as the server counts them")  # fmt: skip
     group.add_argument("--output-tokens", type=values.checked(_lengths, "a length"), metavar="N|N-M",
                        help="tokens of each answer (default: the study's)")  # fmt: skip
     group.add_argument("--image-size", type=values.checked(_size, "a size"), metavar="WxH",
@@ -100,7 +107,8 @@ def target_of(given: argparse.Namespace) -> dict[str, Any]:
     return {
         "tasks": given.task, "target": _base(given.target, dialect), "model": given.model, "inputs": given.inputs,
         "timeout": given.timeout, "seed": given.seed, "dialect": dialect, "stream": given.stream, "token": token,
-        "extra": given.extra_body, "parameters": _parameters(given),
+        "extra": given.extra_body, "parameters": _parameters(given), "input_tokens": given.input_tokens,
+        "dataset": given.dataset, "dataset_from": given.dataset_from,
     }  # fmt: skip
 
 
@@ -121,8 +129,7 @@ def _check_task(given: argparse.Namespace, dialect: Dialect) -> None:
     """Refuse what the dialect cannot say."""
     if given.task is None:
         raise UsageError("nothing to measure: give --task (loadgen tasks lists them), or --task all")
-    if given.inputs is not None and len(given.task) != 1:
-        raise UsageError("--inputs is of one task: name it with --task")
+    _check_inputs(given)
     tasks = given.task or (tuple(WORKLOADS) if isinstance(dialect, Ours) else ())
     for task in tasks:
         if task not in dialect.tasks:
@@ -133,8 +140,23 @@ def _check_task(given: argparse.Namespace, dialect: Dialect) -> None:
     _check_work(given, tasks)
 
 
+def _check_inputs(given: argparse.Namespace) -> None:
+    """Refuse inputs of two sources, and those of one task for several."""
+    sources = [flag for flag in ("inputs", "dataset", "input_tokens") if getattr(given, flag) is not None]
+    names = [f"--{flag.replace('_', '-')}" for flag in sources]
+    if len(sources) > 1:
+        raise UsageError(f"{' and '.join(names)} each say what is sent: give one of them")
+    if given.dataset_from is not None and given.dataset is None:
+        raise UsageError("--dataset-from needs --dataset")
+    if sources and sources != ["input_tokens"] and len(given.task) != 1:
+        raise UsageError(f"{names[0]} is of one task: name it with --task")
+    if given.dataset is not None:
+        study_set(given.task[0], given.dataset)
+
+
 def _check_work(given: argparse.Namespace, tasks: tuple[str, ...]) -> None:
-    for flag, can in (("output_tokens", _WRITE), ("image_size", _DRAW), ("steps", _DRAW)):
+    asked = {"input_tokens": _READ, "output_tokens": _WRITE, "image_size": _DRAW, "steps": _DRAW}
+    for flag, can in asked.items():
         cannot = [task for task in tasks if task not in can]
         if getattr(given, flag) is not None and (cannot or not tasks):
             name = f"--{flag.replace('_', '-')}"

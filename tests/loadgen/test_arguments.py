@@ -90,6 +90,27 @@ def test_shapes_of_load(tmp_path: Path) -> None:
     assert (part.shard, part.shard.share(5), part.start_at) == (Shard(1, 3), 2, 1767225600.0)
 
 
+def test_work_that_is_asked_for() -> None:
+    """A length, or a range of it, a size and steps replace the task's own settings; a base URL of OpenAI's is one."""
+    made = config("--task", "summarization", "--output-tokens", "3-9", "--url", "h:1/v1", "--api", "openai-chat")
+    assert made.parameters == {"min_new_tokens": 3, "max_new_tokens": 9}
+    assert (made.target, made.dialect.name) == ("http://h:1", "openai-chat")
+    drawn = config("--task", "text-to-image", "--image-size", "64x32", "--steps", "4")
+    assert drawn.parameters == {"width": 64, "height": 32, "num_inference_steps": 4}
+
+
+def test_a_token_is_never_shown(tmp_path: Path) -> None:
+    """It is read from a file, and no text of the configuration holds it; a file of more than a token is refused."""
+    path = tmp_path / "token"
+    path.write_text("sesame\n")
+    made = config("--task", "fill-mask", "--token-file", str(path))
+    assert (made.token, "sesame" in repr(made)) == ("sesame", False)
+    for text in ("", "two words", "b\u00e9"):
+        path.write_text(text)
+        with pytest.raises(UsageError, match="--token-file"):
+            config("--task", "fill-mask", "--token-file", str(path))
+
+
 def test_names_that_other_load_generators_use() -> None:
     """``--url``, ``--request-rate``, ``--max-requests`` and ``--num-prompts`` are the same flags."""
     ours = config("--task", "fill-mask", "--target", "h:1", "--rate", "2", "--requests", "7")
@@ -104,6 +125,21 @@ def test_names_that_other_load_generators_use() -> None:
         (["--task", "all", "--rate", "1", "--concurrency", "2"], "give one of them"),
         (["--task", "all", "--arrival", "poisson"], "needs --rate"),
         (["--task", "all", "--inputs", "f.jsonl"], "--inputs is of one task"),
+        (["--task", "all", "--dataset", "imdb"], "--dataset is of one task"),
+        (["--task", "fill-mask", "--dataset", "imdb"], "fill-mask has no 'imdb'; it has bookcorpus, c4, oscar"),
+        (["--task", "fill-mask", "--dataset-from", "x"], "needs --dataset"),
+        (["--task", "summarization", "--inputs", "f", "--input-tokens", "9"], "each say what is sent"),
+        (["--task", "fill-mask", "--input-tokens", "9"], "--input-tokens means nothing for fill-mask"),
+        (["--task", "fill-mask", "--output-tokens", "9"], "--output-tokens means nothing for fill-mask"),
+        (["--task", "all", "--steps", "9"], "--steps means nothing for text-classification, "),
+        (["--task", "fill-mask", "--api", "openai-chat"], "--api openai-chat has no fill-mask; it has image-to-text"),
+        (
+            ["--task", "fill-mask", "--stream"],
+            "fill-mask does not come as it is written; with perjoule text-generation",
+        ),
+        (["--task", "fill-mask", "--api", "tei", "--template", "f"], "give one of them"),
+        (["--task", "fill-mask", "--template", "none.toml"], "none.toml: No such file"),
+        (["--task", "fill-mask", "--token-file", "none.txt"], "none.txt: No such file"),
         (["--task", "all", "--rate", "1", "--stages", "1:1s"], "--rate and --stages each say how to send"),
         (["--task", "all", "--arrival", "trace"], "needs --trace FILE"),
         (["--task", "all", "--trace", "f", "--arrival", "poisson"], "without --arrival poisson"),
@@ -139,6 +175,10 @@ def test_flags_that_contradict_each_other(argv: list[str], says: str) -> None:
         (["--task", "all", "--zone", "Frnce"], "no carbon intensity"),
         (["--task", "all", "--target", "ftp://h"], "no http URL"),
         (["--task", "all", "--energy", "http://h:99999"], "no http URL"),
+        (["--task", "all", "--api", "grpc"], "invalid choice: 'grpc'"),
+        (["--task", "all", "--output-tokens", "9-3"], "'9-3' is no length"),
+        (["--task", "all", "--image-size", "64"], "'64' is no size: write 512x512"),
+        (["--task", "all", "--extra-body", "[1]"], "'[1]' is no JSON object"),
         (["--task", "all", "--arrival", "closed"], "invalid choice: 'closed'"),
         (["--task", "all", "--burstiness", "0"], "not a positive number"),
         (["--task", "all", "--stages", "soon"], "'soon' is no stage: 10:60s holds"),

@@ -179,7 +179,7 @@ def test_the_items_own_parameters_win(tmp_path: Path) -> None:
 @given(st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip))
 def test_any_text_arrives_as_it_was_written(text: str) -> None:
     """Whatever a text holds, quotes, newlines or emoji, the body gives it back."""
-    item = inputs._text_item("x", text)
+    item = inputs.text_item("x", text)
     assert sent(item) == {"inputs": text, "parameters": {}}
 
 
@@ -339,13 +339,13 @@ def test_a_wav_of_a_stream_lasts_to_its_end(tmp_path: Path) -> None:
     """A WAV whose sizes were never filled in, as a pipe writes it, plays as long as the file has samples."""
     data = bytearray(wav(tmp_path, 2.0, rate=8000))
     data[40:44] = b"\xff" * 4
-    assert inputs._media_item("x", bytes(data)).audio_seconds == 2.0
+    assert inputs.media_item("x", bytes(data)).audio_seconds == 2.0
 
 
 def test_chunks_before_the_samples_are_stepped_over(tmp_path: Path) -> None:
     """A comment of odd length in front of the samples does not change how long a WAV plays."""
     data = wav(tmp_path, 0.5)
-    assert inputs._media_item("x", data[:36] + b"LIST\x03\0\0\0abc\0" + data[36:]).audio_seconds == 0.5
+    assert inputs.media_item("x", data[:36] + b"LIST\x03\0\0\0abc\0" + data[36:]).audio_seconds == 0.5
 
 
 def test_a_flac_that_does_not_know_its_length_says_so() -> None:
@@ -353,7 +353,7 @@ def test_a_flac_that_does_not_know_its_length_says_so() -> None:
     data = bytearray(FLAC)
     data[21] &= 0xF0
     data[22:26] = bytes(4)
-    assert inputs._media_item("x", bytes(data)).audio_seconds is None
+    assert inputs.media_item("x", bytes(data)).audio_seconds is None
 
 
 @given(
@@ -364,7 +364,7 @@ def test_a_flac_that_does_not_know_its_length_says_so() -> None:
 def test_hostile_headers_are_read_or_refused(head: bytes, tail: bytes, cut: int) -> None:
     """Whatever follows the first bytes of a clip, the answer is a length or a refusal."""
     try:
-        item = inputs._media_item("x", head[:cut] + tail)
+        item = inputs.media_item("x", head[:cut] + tail)
     except UsageError:
         return
     assert item.audio_seconds is None or item.audio_seconds >= 0

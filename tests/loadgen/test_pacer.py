@@ -209,9 +209,9 @@ def test_a_trace_that_cannot_be_used(tmp_path: Path, text: str, says: str) -> No
 def test_a_trace_is_sent_as_it_is() -> None:
     """Every time of it once, the last one too; its warm-up has its mean rate."""
     config = Config(("fill-mask",), arrival=Arrival.TRACE, trace=(0.0, 0.1, 4.0))
-    made = window_schedule(config, "x", config.window_seconds(0.1))
+    made = window_schedule(config, "x", config.window_seconds(0.1), Shard())
     assert list(made.offsets()) == [0.0, 0.1, 4.0]
-    warm = warm_up_schedule(config, "x", 4.0)
+    warm = warm_up_schedule(config, "x", 4.0, Shard())
     assert warm.arrival is Arrival.CONSTANT
     assert list(warm.offsets()) == pytest.approx([0.0, 4 / 3, 8 / 3])
 
@@ -219,7 +219,7 @@ def test_a_trace_is_sent_as_it_is() -> None:
 def test_a_trace_may_be_cut() -> None:
     """With a duration the rest of it is left out."""
     config = Config(("fill-mask",), arrival=Arrival.TRACE, trace=(0.0, 0.1, 4.0), duration=1.0)
-    assert list(window_schedule(config, "x", config.window_seconds(0.1)).offsets()) == [0.0, 0.1]
+    assert list(window_schedule(config, "x", config.window_seconds(0.1), Shard()).offsets()) == [0.0, 0.1]
 
 
 # --- Stages

@@ -176,6 +176,13 @@ def test_a_model_that_is_not_listed(bench: Bench, vllm: tuple[Vllm, Site], capsy
     assert "does not serve summarization with x; it has llama, lora" in capsys.readouterr().err
 
 
+def test_made_up_texts_need_a_server_that_counts(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that does not tell the tokens that it read cannot be asked for a length: it is said, and nothing measured."""
+    assert bench.loadgen("--task", "summarization", "--input-tokens", "30") == 1
+    assert "the server does not tell how many tokens it read; use --inputs" in capsys.readouterr().err
+    assert bench.server.served == 1
+
+
 # --- Our own server, for real
 
 
@@ -226,6 +233,7 @@ def _ready(url: str) -> bool:
         ("openai-completions", "text-generation", ()),
         ("openai-completions", "text-generation", ("--stream", "--output-tokens", "8")),
         ("openai-chat", "text-generation", ("--stream",)),
+        ("perjoule", "text-generation", ("--input-tokens", "40", "--output-tokens", "3")),
         ("openai-embeddings", "feature-extraction", ()),
         ("openai-images", "text-to-image", ("--image-size", "64x64", "--steps", "2")),
         ("perjoule", "text-to-image", ("--image-size", "64x64", "--steps", "2")),
@@ -240,3 +248,6 @@ def test_our_own_routes(bench: Bench, real_server: str, api: str, task: str, fla
     assert run["lengths"] == ("unknown" if "--steps" in flags else "checked")
     assert not any("not the work" in one for one in run["reasons"])
     assert (run["time_to_first_token_seconds"] is not None) == ("--stream" in flags)
+    if "--input-tokens" in flags:
+        assert run["work"]["name"] == "text-generation, 40 input tokens, 3 tokens"
+        assert run["work"]["input_tokens_per_inference"] == pytest.approx(40, abs=1)
