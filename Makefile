@@ -4,6 +4,7 @@
 # make bench-server  what the server costs, beside other servers (half an hour; FLAGS=--quick for less)
 # make soak   a day of the exporter's life in half an hour, and 10,000 hostile bodies for each of the server's routes
 #             (FLAGS='--scale 0.01' for a hundredth of it), then the server's crowds
+# make dashboards-preview  pictures of the dashboards, drawn with Grafana's own panels (FLAGS=--demo: of the demo's data)
 # Each sets itself up on the first call (a .venv in this folder) and does not reinstall on the next.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 QUIET := $(shell test -t 2 || echo --quiet --quiet)
 
-.PHONY: demo test check bench bench-server soak format generate clean
+.PHONY: demo test check bench bench-server soak format generate dashboards-preview clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml constraints.txt
@@ -57,6 +58,14 @@ format: $(STAMP)
 generate: $(STAMP)
 	$(BIN)/python docs/generate_metrics.py
 	$(BIN)/perjoule-grafana generate
+
+grafana/preview/node_modules: grafana/preview/package.json
+	@echo "Installing Grafana's panel components into $@ (about 430 MB, once) ..." >&2
+	@cd grafana/preview && npm install --ignore-scripts --legacy-peer-deps --no-audit --no-fund --loglevel=error
+	@touch $@
+
+dashboards-preview: $(STAMP) grafana/preview/node_modules
+	@$(BIN)/python grafana/preview/draw.py $(FLAGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis runs

@@ -73,7 +73,20 @@ def stat(text: Text, expr: str, look: Look, *, legend: str = "", interval: str =
     return builder.color_scheme(fixed(look.color)).build()
 
 
-def lines(text: Text, drawn: Sequence[Line], *, log: bool = False, stacked: bool = False) -> dashboard.Panel:
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The axis of values: logarithmic, or stacked, and at least from ``low`` to ``high``: noise looks small."""
+
+    log: bool = False
+    stacked: bool = False
+    low: float | None = None
+    high: float | None = None
+
+
+LOG, STACKED, COUNTS = Axis(log=True), Axis(stacked=True), Axis(low=0, high=1)
+
+
+def lines(text: Text, drawn: Sequence[Line], axis: Axis = Axis(low=0)) -> dashboard.Panel:
     """Return lines over time, one per series of each query; gaps stay gaps."""
     scale = common_builder.ScaleDistributionConfig()
     builder = dressed(timeseries_builder.Panel(), text)
@@ -82,13 +95,17 @@ def lines(text: Text, drawn: Sequence[Line], *, log: bool = False, stacked: bool
         if line.dashed:
             dash = common.LineStyle(fill="dash", dash=[8, 8])
             builder.override_by_query(letter, [dashboard.DynamicConfigValue("custom.lineStyle", dash)])
-    builder.draw_style(common.GraphDrawStyle.LINE).line_width(1).fill_opacity(40 if stacked else 0)
+    builder.draw_style(common.GraphDrawStyle.LINE).line_width(1).fill_opacity(40 if axis.stacked else 0)
     builder.show_points(common.VisibilityMode.AUTO).span_nulls(False)
-    builder.scale_distribution(scale.type(common.ScaleDistribution.LOG).log(10) if log else scale)
+    builder.scale_distribution(scale.type(common.ScaleDistribution.LOG).log(10) if axis.log else scale)
+    if axis.low is not None:
+        builder.axis_soft_min(axis.low)
+    if axis.high is not None:
+        builder.axis_soft_max(axis.high)
     builder.legend(_legend()).tooltip(_tooltip())
-    if stacked:
+    if axis.stacked:
         builder.stacking(common_builder.StackingConfig().mode(common.StackingMode.NORMAL))
-    return (builder if log else builder.min(0)).build()
+    return builder.build()
 
 
 def ranked(text: Text, expr: str, legend: str, color: str) -> dashboard.Panel:

@@ -76,5 +76,10 @@ def as_watts(series: str, selector: str, by: str = "") -> str:
     return f"sum{_by(by)} ({series}{{{selector}}}) / {seconds(FIVE_MINUTES.range)}"
 
 
+def short(expr: str) -> str:
+    """Return ``expr`` with GPUs named by the first part of their uuid, for legends; tables show the whole."""
+    return f'label_replace({expr}, "device", "$1", "device", "(GPU-[^-]+-[^-]+)-.+")'
+
+
 def _by(by: str) -> str:
     return f" by ({by})" if by else ""

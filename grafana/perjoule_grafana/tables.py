@@ -48,8 +48,8 @@ def table(
     return builder.build()
 
 
-def compared(text: Text, name: str, columns: Sequence[Column]) -> dashboard.Panel:
-    """Return bars on a logarithmic axis: one group per value of the label ``name``, one bar per query."""
+def compared(text: Text, name: str, columns: Sequence[Column], *, sort: str) -> dashboard.Panel:
+    """Return bars on a logarithmic axis: a group per value of the label ``name``, by the query with letter ``sort``."""
     builder = dressed(barchart_builder.Panel(), text)
     for letter, column in lettered(columns):
         builder.with_target(target(column.expr, letter).instant().format(PromQueryFormat.TABLE))
@@ -59,7 +59,9 @@ def compared(text: Text, name: str, columns: Sequence[Column]) -> dashboard.Pane
     builder.scale_distribution(scale).legend(legend.placement(common.LegendPlacement.BOTTOM).calcs([]))
     builder.orientation(common.VizOrientation.HORIZONTAL).x_field(name.capitalize()).fill_opacity(80)
     builder.show_value(common.VisibilityMode.NEVER).group_width(0.8).bar_width(0.9)
-    for transformation in _one_row_each([name]):
+    order = {"fields": {}, "sort": [{"field": f"Value #{sort}", "desc": True}]}
+    sorting = dashboard.DataTransformerConfig(id_val="sortBy", options=order)
+    for transformation in (*_one_row_each([name]), sorting):
         builder.with_transformation(transformation)
     return builder.build()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.grafana.store import Store, fill, running
+from tests.grafana.store import Programs, Store, fill, running
 from tests.grafana.world import openmetrics
 
 
@@ -13,6 +13,6 @@ from tests.grafana.world import openmetrics
 def store(tmp_path_factory: pytest.TempPathFactory, prometheus_binary: Path, promtool: Path) -> Iterator[Store]:
     """A Prometheus that holds the fleet of ``world`` and everything that the rules record from it."""
     folder = tmp_path_factory.mktemp("fleet")
-    fill(folder, prometheus_binary, promtool, openmetrics())
+    fill(folder, Programs(prometheus_binary, promtool), openmetrics())
     with running(folder, prometheus_binary) as filled:
         yield filled

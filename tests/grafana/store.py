@@ -7,13 +7,13 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perjoule_grafana.queries import WINDOWS, Rule
+from perjoule_grafana.queries import WINDOWS, Rule, Window
 from perjoule_grafana.recording import device_rules
 from perjoule_grafana.rules import window_rules
 from tests.grafana.world import END, STEP
@@ -45,22 +45,32 @@ class Store:
         return list(reply["data"]["result"])
 
 
-def fill(folder: Path, prometheus: Path, promtool: Path, lines: Iterable[str], seconds: int = 3600) -> None:
-    """Write series and, for the last ``seconds``, all series recorded from them into the data folder ``folder/data``.
+@dataclass(frozen=True)
+class Programs:
+    """The binaries of Prometheus."""
+
+    prometheus: Path
+    promtool: Path
+
+
+def fill(
+    folder: Path, programs: Programs, lines: Iterable[str], seconds: int = 3600, windows: Sequence[Window] = WINDOWS
+) -> None:
+    """Write series, and for the last ``seconds`` what is recorded of them, into the data folder ``folder/data``.
 
     A rule group records everything at the same instants. promtool's own backfill gives each group and file an offset of
     its own, so the recorded series are read by a range query and written like the fleet's.
     """
-    write(folder, promtool, lines)
-    for rules in levels():
-        with running(folder, prometheus) as store:
+    write(folder, programs.promtool, lines)
+    for rules in levels(windows):
+        with running(folder, programs.prometheus) as store:
             recorded = [line for rule in rules for line in _recorded(store, rule, seconds)]
-        write(folder, promtool, [*recorded, "# EOF"])
+        write(folder, programs.promtool, [*recorded, "# EOF"])
 
 
-def levels() -> list[list[Rule]]:
+def levels(windows: Sequence[Window]) -> list[list[Rule]]:
     """Return the rules in levels, each of which needs only what the levels before it record."""
-    rules = [*device_rules(), *(rule for window in WINDOWS for rule in window_rules(window))]
+    rules = [*device_rules(), *(rule for window in windows for rule in window_rules(window))]
     depth: dict[str, int] = {}
     for rule in rules:  # written in the order in which they build upon each other
         depth[rule.record] = 1 + max((depth[name] for name in depth if name in rule.expr), default=-1)

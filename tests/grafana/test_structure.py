@@ -190,7 +190,7 @@ def test_counters_only_grow_inside_a_rate(query: Query) -> None:
 @QUERIES
 def test_rates_follow_the_panel(query: Query) -> None:
     """A rate over time uses $__rate_interval, one over the selected range $__range; no window is written out."""
-    windows = set(re.findall(r"\[([^\]]+)\]", query.target["expr"]))
+    windows = set(re.findall(r"\[([$0-9][^\]]*)\]", query.target["expr"]))
     assert windows <= {"$__range", "$__rate_interval", "$__range:5m"}
     assert query.target.get("instant") or "$__rate_interval" in windows or not windows
 

@@ -23,6 +23,7 @@ from tests.grafana.truth import (
     of_loads,
     one,
     over,
+    short,
     times,
     whole,
 )
@@ -94,7 +95,7 @@ EXPECTED: dict[str, Figures] = {
     "load-test-run: Requests not answered well [A]": one(world.FAILURES / (1 + world.FAILURES)),
     "load-test-run: Device time in use [A]": {
         tuple(sorted((*key, ("cluster", world.CLUSTER)))): busy
-        for key, busy in of_loads(lambda load: load.busy, "node", "device").items()
+        for key, busy in short(of_loads(lambda load: load.busy, "node", "device")).items()
     },
     "load-test-run: Each task [A]": active_per_inference(*TASK),
     "load-test-run: Each task [B]": of_loads(lambda load: load.rate * RANGE, *TASK),
@@ -106,7 +107,7 @@ EXPECTED: dict[str, Figures] = {
     "fleet: Power per device that serves [A]": one(SERVING / 3),
     "fleet: Power, by node [A]": of_devices(lambda device: device.watts, "node"),
     "fleet: Power, by node [B]": one(700.0, node="a"),
-    "fleet: Top 10 devices by power [A]": of_devices(lambda device: device.watts, "node", "device"),
+    "fleet: Top 10 devices by power [A]": short(of_devices(lambda device: device.watts, "node", "device")),
     "fleet: All devices [A]": of_devices(lambda device: device.watts, "node", "device", "name", "method"),
     "fleet: All devices [D]": of_devices(
         lambda device: device.watts * RANGE * KWH, "node", "device", "name", "method"
@@ -145,7 +146,7 @@ EXPECTED: dict[str, Figures] = {
     "trust: Age of recorded figures [A]": one(AFTER - world.END),
     "trust: Counter over the integral of power [A]": {
         tuple(sorted((*key, ("cluster", world.CLUSTER)))): 1 / world.INTEGRAL
-        for key in of_devices(lambda _: 0.0, "node", "device", only=lambda device: bool(device.limit))
+        for key in short(of_devices(lambda _: 0.0, "node", "device", only=lambda device: bool(device.limit)))
     },
 }  # fmt: skip
 

@@ -68,6 +68,14 @@ def of_devices(value: Callable[[Device], float], *by: str, only: Callable[[Devic
     return sums
 
 
+def short(figures: Figures) -> Figures:
+    """Return figures with GPUs named by the first part of their uuid, as legends name them."""
+    return {
+        tuple((name, "-".join(label.split("-")[:3]) if name == "device" else label) for name, label in key): value
+        for key, value in figures.items()
+    }
+
+
 def over(top: Figures, bottom: Figures) -> Figures:
     """Return ratios where both sides are known and the lower is not 0."""
     return {key: value / bottom[key] for key, value in top.items() if bottom.get(key)}

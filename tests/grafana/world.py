@@ -101,8 +101,12 @@ MODELS = {
     "image-to-text": "blip-base",
     "automatic-speech-recognition": "whisper-base",
 }
-GPU_0 = Device("a", "GPU-11111111-2222", "counter", 72.0, 9.0, product="NVIDIA H100", limit=350.0)
-GPU_1 = Device("a", "GPU-33333333-4444", "counter", 74.0, 0.0, product="NVIDIA H100", limit=350.0)
+GPU_0 = Device(
+    "a", "GPU-8f2c11aa-31d4-9b0e-55c7-2a6f0e91d3b4", "counter", 72.0, 9.0, product="NVIDIA H100", limit=350.0
+)
+GPU_1 = Device(
+    "a", "GPU-c07e5b29-8d16-4f3a-a1e2-7b94d05c6e18", "counter", 74.0, 0.0, product="NVIDIA H100", limit=350.0
+)
 CPU_A = Device("a", "cpu-0", "estimated", 30.0, 8.0)
 CPU_B = Device("b", "cpu-0", "estimated", 20.0, 37.0, spans=False)
 DEVICES = (GPU_0, GPU_1, CPU_A, CPU_B)
@@ -125,7 +129,10 @@ LOADS = (
     Load(CPU_B, "feature-extraction", 9.0, 0.0, 0.375),
 )
 Labels = tuple[tuple[str, str], ...]
-Series = tuple[str, dict[str, str], Callable[[float], float]]
+Value = Callable[[float], float]
+"""A value by the seconds since the series began."""
+
+Series = tuple[str, dict[str, str], Value]
 
 
 def labels(**pairs: str) -> Labels:
@@ -138,19 +145,24 @@ def evenly(_task: str, elapsed: float) -> float:
     return elapsed
 
 
-def openmetrics(hours: int = HOURS, growth: Growth = evenly, intensity: Growth | None = None) -> Iterator[str]:
-    """Yield the fleet's series as OpenMetrics text; ``intensity`` gives g/kWh by zone and seconds since the start."""
+def steady(_elapsed: float) -> float:
+    """Let the carbon intensity be the same at all times."""
+    return GRAMS_PER_KWH
+
+
+def openmetrics(hours: int = HOURS, growth: Growth = evenly, intensity: Value = steady) -> Iterator[str]:
+    """Yield the fleet's series as OpenMetrics text; ``intensity`` is g/kWh by seconds since the start."""
     start = END - hours * 3600
-    for name, pairs, value in _series(growth, intensity or (lambda _zone, _elapsed: GRAMS_PER_KWH), start):
+    for name, pairs, value in _series(growth, intensity, start):
         text = ",".join(f'{key}="{label}"' for key, label in pairs.items())
         for at in range(start, END + 61, STEP):
             yield f"{name}{{{text}}} {value(at - start)!r} {at}"
     yield "# EOF"
 
 
-def _series(growth: Growth, intensity: Growth, start: int) -> Iterator[Series]:
+def _series(growth: Growth, intensity: Value, start: int) -> Iterator[Series]:
     for device in DEVICES:
-        yield from _meter(device, growth, start)
+        yield from _meter(device, growth, intensity, start)
         yield from _ledger(device, growth)
     for node in ("a", "b"):
         yield from _exporter(node, intensity)
@@ -158,24 +170,24 @@ def _series(growth: Growth, intensity: Growth, start: int) -> Iterator[Series]:
     for load in LOADS:
         yield from _server(load, growth)
         if load.device.spans:
-            yield from _charged(load, growth)
+            yield from _charged(load, growth, intensity)
     yield "prometheus_rule_evaluation_failures_total", {"job": "prometheus", "rule_group": "energy"}, _flat(0.0)
     yield CARBON_BUDGET, {"cluster": CLUSTER}, _flat(BUDGET)
 
 
-def _flat(value: float) -> Callable[[float], float]:
+def _flat(value: float) -> Value:
     return lambda _elapsed: value
 
 
-def _even(slope: float, start: float = 0.0) -> Callable[[float], float]:
+def _even(slope: float, start: float = 0.0) -> Value:
     return lambda elapsed: start + slope * elapsed
 
 
-def _times(growth: Growth, load: Load, slope: float) -> Callable[[float], float]:
+def _times(growth: Growth, load: Load, slope: float) -> Value:
     return lambda elapsed: slope * growth(load.task, elapsed)
 
 
-def _joules(device: Device, growth: Growth, factor: float = 1.0) -> Callable[[float], float]:
+def _joules(device: Device, growth: Growth, factor: float = 1.0) -> Value:
     """Return the energy of a device: idle and nobody's evenly, work as it comes."""
     works = [load for load in LOADS if load.device is device and device.spans]
 
@@ -186,18 +198,30 @@ def _joules(device: Device, growth: Growth, factor: float = 1.0) -> Callable[[fl
     return counted
 
 
+def _grams(joules: Value, intensity: Value) -> Value:
+    """Return grams of joules, each at the intensity of its time; to be asked in the order of time, step by step."""
+    passed = [0.0, 0.0]  # seconds, grams
+
+    def emitted(elapsed: float) -> float:
+        new = joules(elapsed) - joules(passed[0])
+        passed[:] = elapsed, passed[1] + new * intensity(elapsed) * PUE / 3.6e6
+        return passed[1]
+
+    return emitted
+
+
 def _of(node: str, job: str = "gpu-energy-exporter") -> dict[str, str]:
     port = {"gpu-energy-exporter": 10101, "inference-server": 8080}[job]
     return {"cluster": CLUSTER, "node": node, "instance": f"{node}:{port}", "job": job}
 
 
-def _meter(device: Device, growth: Growth, start: int) -> Iterator[Series]:
+def _meter(device: Device, growth: Growth, intensity: Value, start: int) -> Iterator[Series]:
     gpu = device.name.startswith("GPU")
     kind = "gpu" if gpu else "cpu"
-    own = {"gpu": device.name[4], "uuid": device.name} if gpu else {"package": "0", "zone": "package"}
+    own = {"gpu": str(DEVICES.index(device)), "uuid": device.name} if gpu else {"package": "0", "zone": "package"}
     of = _of(device.node) | own
     yield f"{kind}_energy_joules_total", of, _joules(device, growth)
-    yield f"{kind}_emissions_grams_total", of, _joules(device, growth, GRAMS_PER_JOULE)
+    yield f"{kind}_emissions_grams_total", of, _grams(_joules(device, growth), intensity)
     yield f"{kind}_energy_timestamp_seconds", of, _even(1.0, start - 0.05)
     if not gpu:
         yield "cpu_info", of | {"method": device.method}, _flat(1.0)
@@ -233,10 +257,10 @@ def _ledger(device: Device, growth: Growth) -> Iterator[Series]:
     yield "inference_span_clients", of, _flat(1.0 if device.spans else 0.0)
 
 
-def _exporter(node: str, intensity: Growth) -> Iterator[Series]:
+def _exporter(node: str, intensity: Value) -> Iterator[Series]:
     of = _of(node)
     zone = of | {"zone": ZONE, "provider": "static", "basis": "average"}
-    yield "grid_carbon_intensity_grams_per_kwh", zone, lambda elapsed: intensity(ZONE, elapsed)
+    yield "grid_carbon_intensity_grams_per_kwh", zone, intensity
     yield "grid_carbon_intensity_timestamp_seconds", zone, _flat(END - 86_400.0)
     yield "datacenter_pue_ratio", of, _flat(PUE)
     yield "electricity_price_per_kwh", of | {"currency": CURRENCY}, _flat(PRICE)
@@ -271,12 +295,12 @@ def _server(load: Load, growth: Growth) -> Iterator[Series]:
     yield "inference_queue_depth", of, _flat(0.0)
 
 
-def _charged(load: Load, growth: Growth) -> Iterator[Series]:
+def _charged(load: Load, growth: Growth, intensity: Value) -> Iterator[Series]:
     of = _of(load.device.node) | {"task": load.task, "model": load.model}
     for outcome, watts in load.outcomes.items():
         charged = of | {"device": load.device.name, "outcome": outcome}
         yield "inference_energy_joules_total", charged, _times(growth, load, watts)
-        yield "inference_emissions_grams_total", charged, _times(growth, load, watts * GRAMS_PER_JOULE)
+        yield "inference_emissions_grams_total", charged, _grams(_times(growth, load, watts), intensity)
     yield "inference_request_energy_joules_sum", of, _times(growth, load, load.ok)
     yield "inference_request_energy_joules_count", of, _times(growth, load, load.settled)
     yield "inference_unmeasured_requests_total", of, _times(growth, load, load.rate * UNMEASURED)

@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models import dashboard
 from perjoule.units import JOULES_PER_KWH
 from perjoule_grafana.frame import PLACE, TASK, Frame, framed
 from perjoule_grafana.layout import Band
-from perjoule_grafana.panels import Line, Look, Text, lines, ranked, stat
+from perjoule_grafana.panels import STACKED, Line, Look, Text, lines, ranked, stat
 from perjoule_grafana.promql import as_watts, per_inference, total
 from perjoule_grafana.queries import FIVE_MINUTES, ONE_HOUR
 from perjoule_grafana.tables import Column, Jump, table
@@ -86,13 +86,13 @@ def _course() -> Band:
         (lines(Text("Carbon intensity, by zone", "The factor that the exporters apply; average and marginal are never"
                     " mixed." + NO_ZONE, GRAMS_PER_KWH), [Line(intensity, "{{zone}} {{provider}} ({{basis}})")]), 12),
         (lines(Text("CO2e per second, by node", "All measured devices, mean of five minutes, PUE included." + NO_ZONE,
-                    GRAMS_PER_SECOND), [Line(grams, "{{node}}")], stacked=True), 12),
+                    GRAMS_PER_SECOND), [Line(grams, "{{node}}")], STACKED), 12),
         (lines(Text("CO2e in 30 days, at this rate", "The last hour's grams × 720. Dashed: the budget, a setting in"
                     " prometheus/rules/budgets.yml." + NO_ZONE, GRAMS),
                [Line(_monthly(), "at this rate {{cluster}}"), Line(budget, "budget {{cluster}}", dashed=True)]), 12),
         (lines(Text("Age of the intensity", "Time since the instant that the value is of. Averages of a year or month"
                     " are always old; a live value should not be over three hours." + NO_ZONE, "s"),
-               [Line(age, "{{zone}} {{provider}}")], log=True), 12),
+               [Line(age, "{{zone}} {{provider}}")]), 12),
     ])  # fmt: skip
 
 
@@ -132,4 +132,4 @@ def _tasks() -> Band:
     text = Text("All tasks and models, carbon and cost", "Over the selected range, fully loaded. SCI per inference is"
                 " its grams of operation and of manufacture. Manufacture and cost are empty where none is stated.",
                 "short")  # fmt: skip
-    return Band("Every task", 13, [(table(text, ("task", "model"), columns, sort="CO2e", jumps=(JUMP,)), 24)])
+    return Band("Every task", 16, [(table(text, ("task", "model"), columns, sort="CO2e", jumps=(JUMP,)), 24)])

@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models import dashboard
 from perjoule.units import JOULES_PER_KWH, kwh_per_thousand
 from perjoule_grafana.frame import PLACE, TASK, Frame, framed
 from perjoule_grafana.layout import Band
-from perjoule_grafana.panels import COUNT, MINUTE, Line, Look, Text, lines, stat
+from perjoule_grafana.panels import COUNT, LOG, MINUTE, STACKED, Line, Look, Text, lines, stat
 from perjoule_grafana.promql import (
     active_per_inference,
     as_watts,
@@ -99,14 +99,14 @@ def _why() -> Band:
     energy, grams = FIVE_MINUTES.energy, FIVE_MINUTES.emissions
     return Band("Why: by task and model", 9, [
         (lines(Text("Energy per inference, by task", window + LOADED, "joule"),
-               [Line(over_time(energy, "task"), "{{task}}")], log=True), 12),
+               [Line(over_time(energy, "task"), "{{task}}")], LOG), 12),
         (lines(Text("CO2e per inference, by task", window + "Moves against energy where the carbon intensity moves.",
-                    GRAMS), [Line(over_time(grams, "task"), "{{task}}")], log=True), 12),
+                    GRAMS), [Line(over_time(grams, "task"), "{{task}}")], LOG), 12),
         (lines(Text("Energy per inference, by model", window + "A model that serves several tasks is one line.",
-                    "joule"), [Line(over_time(energy, "model"), "{{model}}")], log=True), 12),
+                    "joule"), [Line(over_time(energy, "model"), "{{model}}")], LOG), 12),
         (lines(Text("Where the power goes", f"Mean of the {FIVE_MINUTES.range} before each instant. Charged to requests"
                     " of the selected tasks by how they ended; shared out by time where no server tells its batches;"
-                    " idle; and nobody's.", "watt"), _parts(), stacked=True), 12),
+                    " idle; and nobody's.", "watt"), _parts(), STACKED), 12),
     ])  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from perjoule.units import JOULES_PER_KWH
 from perjoule_grafana.frame import PLACE, Frame, framed
 from perjoule_grafana.layout import Band
 from perjoule_grafana.panels import COUNT, MINUTE, Line, Look, Text, lines, ranked, stat
-from perjoule_grafana.promql import BY_DEVICE, DEVICES, idle_share, over_range, overlap, total
+from perjoule_grafana.promql import BY_DEVICE, DEVICES, idle_share, over_range, overlap, short, total
 from perjoule_grafana.queries import DEVICE_INFO, FIVE_MINUTES, POWER
 from perjoule_grafana.recording import GPU_DEVICE
 from perjoule_grafana.tables import Column, Jump, table
@@ -64,13 +64,14 @@ def _power() -> Band:
                     " the node's GPUs.", "watt"),
                [Line(f"sum by (node) ({POWER}{{{PLACE}}})", "{{node}}"),
                 Line(limits, "{{node}}: limit of its GPUs", dashed=True)]), 12),
-        (ranked(Text(f"Top {TOP} devices by power", "Mean of the last minute.", "watt"), f"sort_desc({gpus})",
+        (ranked(Text(f"Top {TOP} devices by power", "Mean of the last minute.", "watt"), f"sort_desc({short(gpus)})",
                 "{{node}} {{device}}", "yellow"), 12),
         (lines(Text("Idle share of energy, by node", f"Over the {FIVE_MINUTES.range} before each instant.",
                     "percentunit"), [Line(idle, "{{node}}")]), 12),
         (lines(Text("In use, and held down", "Share of time in which a batch held each device. Dashed: share of time in"
                     " which the clocks of the node's worst GPU were held down, by reason.", "percentunit"),
-               [Line(busy, "{{node}} {{device}}"), Line(held, "{{node}} held down: {{reason}}", dashed=True)]), 12),
+               [Line(short(busy), "{{node}} {{device}}"),
+                Line(held, "{{node}} held down: {{reason}}", dashed=True)]), 12),
     ])  # fmt: skip
 
 

@@ -8,8 +8,8 @@ from grafana_foundation_sdk.models import dashboard
 
 from perjoule_grafana.frame import PLACE, TASK, Frame, framed
 from perjoule_grafana.layout import Band
-from perjoule_grafana.panels import BAD, COUNT, GOOD, MINUTE, Line, Look, Text, lines, stat
-from perjoule_grafana.promql import BY_DEVICE, DEVICES
+from perjoule_grafana.panels import BAD, COUNT, COUNTS, GOOD, MINUTE, Line, Look, Text, lines, stat
+from perjoule_grafana.promql import BY_DEVICE, DEVICES, short
 from perjoule_grafana.queries import POWER
 from perjoule_grafana.recording import by_device
 from perjoule_grafana.tables import Column, table
@@ -157,7 +157,7 @@ def _devices() -> Band:
         Column("Mean latency", "s", f"{seconds} / ({answered} > 0)"),
         Column("Unmeasured", COUNT, grouped(f"inference_unmeasured_requests_total{{{TASK}}}")),
     )
-    return Band("Every task of the run", 8, [(table(text, ("task", "model"), columns, sort="Inferences"), 24)])
+    return Band("Every task of the run", 12, [(table(text, ("task", "model"), columns, sort="Inferences"), 24)])
 
 
 def _course() -> Band:
@@ -166,12 +166,12 @@ def _course() -> Band:
     return Band("Course of the run", 9, [
         (lines(Text("Power", "By the energy counters, over a minute; idle before and after should be flat. Purple"
                     " regions are load tests.", "watt"),
-               [Line(f"{POWER}{{{PLACE}}}", "{{node}} {{device}}")]), 12),
+               [Line(short(f"{POWER}{{{PLACE}}}"), "{{node}} {{device}}")]), 12),
         (lines(Text("Inferences per second, by task", "Requests answered well.", "reqps"),
                [Line(asked, "{{task}}")]), 12),
         (lines(Text("Requests that wait, by task", "Waiting for the device: an open load over capacity grows without"
-                    " end.", COUNT), [Line(waiting, "{{task}}")]), 12),
+                    " end.", COUNT), [Line(waiting, "{{task}}")], COUNTS), 12),
         (stat(Text("Device time in use", "Share of the range in which batches of the selected tasks held each device.",
-                   "percentunit"), f"{_busy()} / $__range_s", Look("purple"), legend="{{node}} {{device}}",
+                   "percentunit"), short(f"{_busy()} / $__range_s"), Look("purple"), legend="{{node}} {{device}}",
               interval=MINUTE), 12),
     ])  # fmt: skip

@@ -24,7 +24,7 @@ what this machine should give.
 
 - **Study, as published**: {STUDY_BOUNDARY}.
 - **Study, one GPU**: {STUDY_ONE_GPU_BOUNDARY}.
-- **AI Energy Score**: one H100 alone, batch 1; median over models ({ENERGY_SCORE}).
+- **AI Energy Score**: one H100 alone, batch 1; median over models (February 2025).
 - **Measured**: the devices of your own exporters, no PUE. *Active* is what the inferences themselves used; *fully
   loaded* has their share of idle energy in it.
 
@@ -62,7 +62,7 @@ def _columns(by: str) -> tuple[Column, ...]:
 def _bars() -> Band:
     text = Text("Energy per inference beside the published", "Selected models, over the selected range; logarithmic"
                 " axis: each line is ten times the one before. The boundaries differ: see below.", "joule")  # fmt: skip
-    return Band("At a glance", 16, [(compared(text, "task", _columns("task")), 24)])
+    return Band("At a glance", 16, [(compared(text, "task", _columns("task"), sort="E"), 24)])
 
 
 def _table() -> Band:
@@ -73,7 +73,7 @@ def _table() -> Band:
     )
     text = Text("Each workload", "Selected models, over the selected range. Tasks that nothing was measured of show the"
                 " published figures alone.", "short")  # fmt: skip
-    return Band("In figures", 14, [(table(text, ("task",), columns, sort="Study, as published", jumps=(JUMP,)), 24)])
+    return Band("In figures", 16, [(table(text, ("task",), columns, sort="Study, as published", jumps=(JUMP,)), 24)])
 
 
 def _text() -> Band:
