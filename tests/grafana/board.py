@@ -31,8 +31,13 @@ class Query:
 
     @property
     def expr(self) -> str:
-        """The expression with every variable replaced; an unknown variable raises KeyError."""
-        return re.sub(r"\$\{?([a-zA-Z_]\w*)\}?", lambda found: VARIABLES[found[1]], self.target["expr"])
+        """The expression with every variable replaced, everything chosen."""
+        return self.choosing()
+
+    def choosing(self, **choice: str) -> str:
+        """Return the expression with every variable replaced, these by a choice; an unknown one raises KeyError."""
+        known = VARIABLES | choice
+        return re.sub(r"\$\{?([a-zA-Z_]\w*)\}?", lambda found: known[found[1]], self.target["expr"])
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -206,3 +206,23 @@ def test_recorded_figures_are_the_truth(store: Store, window: Window) -> None:
     """Joules per inference, by node, task and model, are what the fleet was made with, over each window."""
     found = values(store.instant(f"sum without (cluster) ({window.joules_per_inference})"))
     assert found == pytest.approx(joules_per_inference("node", "task", "model"), rel=1e-9)
+
+
+@pytest.mark.parametrize("choice", [{"node": "b"}, {"task": "summarization"}, {"model": "gpt2-large"}], ids=str)
+def test_a_choice_narrows_the_headline(store: Store, choice: dict[str, str]) -> None:
+    """With a node, task or model chosen, energy per inference is that of its requests alone."""
+    (name, value), *_ = choice.items()
+    (query,) = [query for query in QUERIES if query.id == "energy-per-inference: Energy per inference [A]"]
+    expected = joules_per_inference(name)[labels(**choice)]
+    assert values(store.instant(query.choosing(**choice), AFTER)) == pytest.approx({EVERYTHING: expected}, rel=1e-9)
+    assert value
+
+
+def test_another_cluster_shows_nothing(store: Store) -> None:
+    """Where the chosen cluster has no series there is no figure: nothing falls back to 0."""
+    figures = {
+        query.id: store.instant(query.choosing(cluster="elsewhere"), AFTER)
+        for query in QUERIES
+        if query.panel["type"] == "stat" and "rule_evaluation" not in query.expr
+    }
+    assert {name for name, found in figures.items() if found} == set()

@@ -134,8 +134,11 @@ def _errors() -> str:
 
 
 def _verdict() -> str:
-    """Return 1 when void and 0 when not; nothing where nothing was asked in the range."""
-    return f"clamp_max(({_resets()}) + ({_missing()}) + ({_errors()} > bool {MOST_ERRORS}), 1)"
+    """Return 1 when one of the reasons says so, else 0; a reason that cannot be told does not hide the others."""
+    reasons = {"resets": f"{_resets()} > bool 0", "missing": f"({_missing()}) > bool 0",
+               "errors": f"({_errors()}) > bool {MOST_ERRORS}"}  # fmt: skip
+    told = (f'label_replace({expr}, "reason", "{name}", "", "")' for name, expr in reasons.items())
+    return f"max({' or '.join(told)})"
 
 
 def _devices() -> Band:
