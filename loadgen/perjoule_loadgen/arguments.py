@@ -2,14 +2,14 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from perjoule import __version__
 from perjoule.errors import UsageError
 from perjoule_loadgen import flag_values as values
-from perjoule_loadgen.config import DEFAULT_ENERGY, Config, Format, Rules
+from perjoule_loadgen.config import DEFAULT_ENERGY, Config, Rules
 from perjoule_loadgen.load_flags import add_load, load_of
+from perjoule_loadgen.output_flags import add_output, output_of
 from perjoule_loadgen.target_flags import add_what, add_work, target_of
 
 _EXAMPLES = """\
@@ -22,7 +22,12 @@ examples:
   loadgen --task text-generation --url http://127.0.0.1:8000 --api openai-chat --stream --output-tokens 128
   loadgen tasks                                           the tasks, their units and the study's figures
 
-exit codes: 0 valid, 1 failed, 2 usage or nothing reachable, 3 INVALID, 130 interrupted
+runs on disk (each with its own --help):
+  loadgen report RUN                                      the table again, and report.html drawn anew
+  loadgen compare A B --fail-if "active>+5%"              whether two runs differ
+  loadgen merge SHARD… --output DIR                       the shards of one load as one run
+
+exit codes: 0 valid, 1 failed, 2 usage or nothing reachable, 3 INVALID, 4 --fail-if, 130 interrupted
 """
 
 
@@ -47,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     add_work(made)
     add_load(made)
     _add_energy(made)
-    _add_output(made)
+    add_output(made)
     return made
 
 
@@ -62,7 +67,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if unknown:  # said before the command: the value of an unknown flag looks like one
         made.error(f"unrecognized arguments: {' '.join(unknown)}")
     if given.command not in {None, "tasks"}:
-        made.error(f"unknown command {given.command!r}: there is 'tasks', and without a command --task is measured")
+        made.error(f"unknown command {given.command!r}: there are tasks, report, compare, merge, and --task to measure")
     return given
 
 
@@ -78,14 +83,6 @@ def _add_energy(made: argparse.ArgumentParser) -> None:
                        help="carbon intensity of this zone (FRA, US-CA) instead of the exporter's")  # fmt: skip
 
 
-def _add_output(made: argparse.ArgumentParser) -> None:
-    group = made.add_argument_group("output")
-    group.add_argument("--output", type=Path, metavar="DIR",
-                       help="new folder for run.json and two CSV files (default runs/<time>/<task>)")  # fmt: skip
-    group.add_argument("--format", choices=[f.value for f in Format], default=Format.TABLE.value,
-                       help="of stdout (default %(default)s); progress goes to stderr")  # fmt: skip
-
-
 def config(given: argparse.Namespace, rules: Rules) -> Config:
     """Return the configuration.
 
@@ -97,9 +94,8 @@ def config(given: argparse.Namespace, rules: Rules) -> Config:
         prometheus=given.prometheus,
         device=_unique(given.device),
         zone=given.zone,
-        output=given.output,
-        format=Format(given.format),
         rules=rules,
+        **output_of(given),
         **target_of(given),
         **load_of(given),
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from perjoule_loadgen.dialect import Dialect
 from perjoule_loadgen.ours import Ours
+from perjoule_loadgen.projection import PER_DAY
 from perjoule_loadgen.stages import Stage, total_seconds
 
 DEFAULT_TARGET = "http://127.0.0.1:8080"
@@ -138,6 +139,9 @@ class Config:
         zone: zone whose carbon intensity replaces the exporter's.
         output: folder for the files; None for a new one under ``runs``.
         format: what goes to stdout.
+        per_day: requests a day that figures are projected to.
+        grafana: base URL of a Grafana that is told of each run, None for none.
+        grafana_token: of a service account of it, None for none.
         seed: of arrivals and of the order of inputs.
         timeout: seconds after which a request counts as failed.
         dialect: what the server speaks.
@@ -173,6 +177,9 @@ class Config:
     zone: str | None = None
     output: Path | None = None
     format: Format = Format.TABLE
+    per_day: int = PER_DAY
+    grafana: str | None = None
+    grafana_token: str | None = field(default=None, repr=False)
     seed: int = 0
     timeout: float = 60.0
     dialect: Dialect = field(default_factory=Ours)

@@ -4,6 +4,7 @@ Reads the status and the meter, writes nothing but to the screen, and never stan
 """
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
 
@@ -106,7 +107,8 @@ class Display:
         if status.seconds:
             done = min((status.now() - status.began) / status.seconds, 1.0)
             line = Table.grid(padding=(0, 1))
-            elapsed = f"{status.now() - status.began:.0f} of {status.seconds:.0f} s"
+            gone = status.now() - status.began
+            elapsed = f"{gone:.0f} of {status.seconds:.0f} s, {max(status.seconds - gone, 0):.0f} s left"
             line.add_row(ProgressBar(total=1.0, completed=done, width=_BAR_COLUMNS), Text(elapsed))
             rows.append(line)
         rows.append(Text(" · ".join(self._facts())))
@@ -129,11 +131,13 @@ class Display:
 
     def _load_facts(self, load: Load) -> list[str]:
         since = max(self._status.now() - load.began, 1e-3)
-        recent = sum(1 for result in load.results[-10_000:] if result.done > self._status.now() - _RECENT_SECONDS)
+        span = min(since, _RECENT_SECONDS)
+        recent = len(load.recent) - bisect_left(load.recent, self._status.now() - span)
         failed = len(load.results) - load.ok
-        asked = f" of {load.scheduled:,} scheduled" if load.scheduled is not None else ""
+        rate = f" of {significant(load.scheduled / since)} asked" if load.scheduled else ""
+        asked = f" of {load.scheduled:,} due" if load.scheduled is not None else ""
         return [
-            f"{significant(recent / min(since, _RECENT_SECONDS))} inf/s",
+            f"{significant(recent / span)} inf/s{rate}",
             f"{load.sent:,} sent{asked}",
             f"{load.ok:,} ok",
             f"{failed:,} failed",

@@ -18,6 +18,7 @@ from perjoule import __version__
 from perjoule.errors import UsageError
 from perjoule.workloads import WORKLOADS
 from perjoule_loadgen import files, listing, redraw, report
+from perjoule_loadgen.annotate import annotate
 from perjoule_loadgen.archive import Archive
 from perjoule_loadgen.campaign import Campaign
 from perjoule_loadgen.campaign import run as run_campaign
@@ -50,7 +51,8 @@ def run(config: Config, stdout: TextIO, stderr: TextIO) -> int:
     files.prepare(folder, config.tasks or WORKLOADS, alone=alone)
     _warn_short(config, stderr)
     status = Status(clock.now)
-    journal = _journal(config, clock, status, campaign, partial(files.folder_of, folder, alone=alone), stderr)
+    place = partial(files.folder_of, folder, alone=alone)
+    journal = _journal(config, clock, status, campaign, place, stderr)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run_shown(config, clock, status, campaign, report.console(stderr), journal))
@@ -60,20 +62,33 @@ def run(config: Config, stdout: TextIO, stderr: TextIO) -> int:
     if not campaign.measurements:
         stderr.write("loadgen: interrupted before anything was measured\n")
         return INTERRUPTED
-    runs = _conclude(campaign, config)
-    setting = Setting(config.target, load_of(config), _host(campaign))
-    documents = [document(run, setting) for run in runs]
-    if config.format is not Format.HTML:
-        redraw.print_to(stdout, _rendered(report.console(stdout), config, documents, campaign.faults))
-    _write(folder, campaign, runs, documents, clock, alone=alone)
-    for run_ in runs:
+    runs = _printed(config, campaign, stdout)
+    _write(runs, place, campaign, clock, config)
+    for run_, _ in runs:
         journal.remove(run_.task)
     if config.format is Format.HTML:
-        redraw.print_to(stdout, (files.folder_of(folder, runs[0].task, alone=alone) / redraw.PAGE).read_text())
+        redraw.print_to(stdout, (place(config.tasks[0]) / redraw.PAGE).read_text(encoding="utf-8"))
     stderr.write(f"written to {folder}\n")
+    _annotate(config, [content for _, content in runs], stderr)
     if campaign.interrupted:
         return INTERRUPTED
-    return 0 if all(run.verdict.valid for run in runs) else INVALID
+    return 0 if all(run_.verdict.valid for run_, _ in runs) else INVALID
+
+
+def _printed(config: Config, campaign: Campaign, stdout: TextIO) -> list[tuple[Run, dict[str, Any]]]:
+    """Return every task's run with its document, after printing them; a page is printed once it is written."""
+    setting = Setting(config.target, load_of(config), _host(campaign))
+    found = [(run, document(run, setting)) for run in _conclude(campaign, config)]
+    if config.format is not Format.HTML:
+        documents = [content for _, content in found]
+        redraw.print_to(stdout, _rendered(report.console(stdout), config, documents, campaign.faults))
+    return found
+
+
+def _annotate(config: Config, documents: Sequence[dict[str, Any]], stderr: TextIO) -> None:
+    if config.grafana is not None:
+        failed = asyncio.run(annotate(config.grafana, config.grafana_token, documents))
+        stderr.writelines(f"loadgen: {sentence}\n" for sentence in failed)
 
 
 def _warn_short(config: Config, stderr: TextIO) -> None:
@@ -149,18 +164,18 @@ def _host(campaign: Campaign) -> dict[str, Any]:
 
 
 def _rendered(out: Console, config: Config, documents: Sequence[dict[str, Any]], faults: Sequence[str]) -> str:
-    return redraw.rendered(out, config.format, documents, faults, single=len(config.tasks) == 1)
+    return redraw.rendered(out, config.format, documents, faults, single=len(config.tasks) == 1, per_day=config.per_day)
 
 
 def _write(
-    folder: Path, campaign: Campaign, runs: Sequence[Run], documents: Sequence[dict[str, Any]], clock: Clock, *,
-    alone: bool,
+    runs: Sequence[tuple[Run, dict[str, Any]]], place: Callable[[str], Path], campaign: Campaign, clock: Clock,
+    config: Config,
 ) -> None:  # fmt: skip
     tracks = list(campaign.meter.tracks.values()) if campaign.meter is not None else []
-    for run_, content in zip(runs, documents, strict=True):
-        place = files.folder_of(folder, run_.task, alone=alone)
-        files.write(place, run_, content, tracks, clock)
-        redraw.draw(Archive(place, content, finished=True), content)
+    for run_, content in runs:
+        folder = place(run_.task)
+        files.write(folder, run_, content, tracks, clock)
+        redraw.draw(Archive(folder, content, finished=True), content, config.per_day)
 
 
 def _remove_if_empty(folder: Path) -> None:
