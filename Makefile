@@ -2,6 +2,7 @@
 # make test   the tests        make check   ruff, mypy, import-linter, generated files        make clean
 # make bench  what the exporter costs, beside other programs (minutes; FLAGS=--quick for less)
 # make bench-server  what the server costs, beside other servers (half an hour; FLAGS=--quick for less)
+# make bench-loadgen  what the load generator's sending costs, beside locust and wrk (two minutes; FLAGS=--quick for less)
 # make soak   a day of the exporter's life in half an hour, and 10,000 hostile bodies for each of the server's routes
 #             (FLAGS='--scale 0.01' for a hundredth of it), then the server's crowds
 # make dashboards-preview  pictures of the dashboards, drawn with Grafana's own panels (FLAGS=--demo: of the demo's data)
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 QUIET := $(shell test -t 2 || echo --quiet --quiet)
 
-.PHONY: demo test check bench bench-server soak format generate dashboards-preview clean
+.PHONY: demo test check bench bench-server bench-loadgen soak format generate dashboards-preview clean
 .DEFAULT_GOAL := demo
 
 $(STAMP): pyproject.toml constraints.txt
@@ -45,6 +46,9 @@ bench: $(STAMP)
 
 bench-server: $(STAMP)
 	@$(BIN)/python benchmarks/server.py $(FLAGS)
+
+bench-loadgen: $(STAMP)
+	@$(BIN)/python benchmarks/loadgen.py $(FLAGS)
 
 soak: $(STAMP)
 	@$(BIN)/python benchmarks/soak.py $(FLAGS)
