@@ -10,6 +10,7 @@
     ├── MeterError                 an energy meter cannot be used
     │   ├── NoMeterError           nothing on this machine answers to the meter asked for
     │   └── DeviceLostError        a device that was there no longer answers
+    ├── GrafanaError               Grafana refuses what it is asked for (each has its HTTP status)
     ├── IntensityError             a live carbon intensity cannot be had now
     ├── RequestError               one inference request cannot be served (each has an HTTP status)
     │   ├── UnauthorizedError      401  no valid token
@@ -67,6 +68,14 @@ class NoMeterError(MeterError):
 
 class DeviceLostError(MeterError):
     """A device that was enumerated no longer answers; its series must disappear."""
+
+
+class GrafanaError(PerjouleError):
+    """Grafana refuses, or what answers is no Grafana. ``status`` is the HTTP status, None where none is to blame."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class IntensityError(PerjouleError):
