@@ -66,6 +66,8 @@ def stat(text: Text, expr: str, look: Look, *, legend: str = "", interval: str =
     builder.with_target(target(expr).instant().legend_format(legend))
     builder.graph_mode(common.BigValueGraphMode.NONE).color_mode(common.BigValueColorMode.VALUE)
     builder.reduce_options(common_builder.ReduceDataOptions().calcs(["lastNotNull"]))
+    if legend:  # by itself Grafana names figures only where there are several
+        builder.text_mode(common.BigValueTextMode.VALUE_AND_NAME)
     builder.mappings([dashboard.ValueMap(_words(look))] if look.words else [])
     if look.steps:
         colored = dashboard_builder.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS)

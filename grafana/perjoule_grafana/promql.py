@@ -8,6 +8,7 @@ import re
 
 from perjoule_grafana.frame import PLACE, TASK
 from perjoule_grafana.queries import FIVE_MINUTES, Window
+from perjoule_grafana.recording import by_device
 
 DEVICES = "cluster, node, device"
 BY_DEVICE = f"on ({DEVICES})"
@@ -32,6 +33,22 @@ def over_range(series: str, by: str = "", selector: str = TASK) -> str:
 def total(series: str, by: str = "", selector: str = TASK) -> str:
     """Return the joules, grams or requests of the selected range from the increases recorded over five minutes."""
     return f"{over_range(series, by, selector)} / {overlap(FIVE_MINUTES)}"
+
+
+def of_devices(quantity: str, by: str = "") -> str:
+    """Return joules or grams of the devices in the selected range, from their raw counters: no window lags behind."""
+    return _of_raw("increase", quantity, "$__range", by)
+
+
+def of_devices_now(quantity: str, by: str = "") -> str:
+    """Return joules or grams a second of the devices, from their raw counters."""
+    return _of_raw("rate", quantity, "$__rate_interval", by)
+
+
+def _of_raw(function: str, quantity: str, span: str, by: str) -> str:
+    gpu = f"{function}(gpu_{quantity}_total{{{PLACE}}}[{span}])"
+    cpu = f'{function}(cpu_{quantity}_total{{zone="package", {PLACE}}}[{span}])'
+    return f"sum{_by(by)} ({by_device(gpu, cpu)})"
 
 
 def per_inference(series: str, by: str = "") -> str:

@@ -13,9 +13,10 @@ function Stat({ panel, series, width, height, theme }) {
   const figures = series.length ? series : [null];
   return <div style={{ display: 'flex' }}>{figures.map((each, place) => {
     const value = each ? shown(theme, configOf(panel, each.legend, each.refId), last(each)) : { text: '—', numeric: NaN };
-    const title = figures.length > 1 ? each.legend : undefined;
+    const named = figures.length > 1 || panel.options.textMode === 'value_and_name';
+    const title = named ? each?.legend : undefined;
     return <BigValue key={place} theme={theme} width={width / figures.length} height={height} value={{ ...value, title }} count={figures.length}
-      colorMode={BigValueColorMode.Value} graphMode={BigValueGraphMode.None} justifyMode={BigValueJustifyMode.Auto} textMode={BigValueTextMode.Auto} />;
+      colorMode={BigValueColorMode.Value} graphMode={BigValueGraphMode.None} justifyMode={BigValueJustifyMode.Auto} textMode={named ? BigValueTextMode.ValueAndName : BigValueTextMode.Auto} />;
   })}</div>;
 }
 
@@ -73,5 +74,6 @@ const KINDS = { stat: Stat, bargauge: Ranked, timeseries: Lines, table: Table, b
 export function Panel(properties) {
   const Kind = KINDS[properties.panel.type];
   if (!Kind) throw new Error(`no drawing of panels of type ${properties.panel.type}`);
+  if (properties.panel.targets?.length && !properties.series.length && Kind !== Stat) return <div style={{ padding: 12 }}>No data</div>;
   return <Kind {...properties} />;
 }

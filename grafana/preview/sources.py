@@ -20,6 +20,9 @@ SWING, PERIOD = 0.55, 5400.0
 SETTLED = 30.0
 """Seconds after the demo's load until the rules have recorded the last of it: two evaluations."""
 
+SCRAPED = 8.0
+"""Seconds until Prometheus, just started, has scraped everything; loadgen rests for ten before its first load."""
+
 
 def varying(task: str, elapsed: float) -> float:
     """Return ∫ 1 + SWING · sin(2π(t / PERIOD + φ)) dt: a load that swings around 1, each task at its own time φ."""
@@ -60,7 +63,7 @@ def demonstrated(meter: str) -> Iterator[View]:
             raise PreviewError(str(error)) from error
         if prometheus is None:
             raise PreviewError("prometheus is not on PATH (Debian: apt install prometheus)")
-        began = time.time()
+        began = time.time() + SCRAPED
         demo.run_loadgen(energy, target, prometheus, Path(name) / "run", Namespace(task="all", duration="10s"))
         time.sleep(SETTLED)
         yield View(prometheus, began, time.time(), words[meter])

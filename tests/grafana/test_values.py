@@ -150,12 +150,8 @@ EXPECTED: dict[str, Figures] = {
     },
 }  # fmt: skip
 
-MAY_BE_EMPTY = {
-    "trust: Readings per second, by outcome [B]": "drawn only while a program does not answer",
-}
 
-
-LINES = [query for query in QUERIES if not query.target.get("instant") and query.id not in MAY_BE_EMPTY]
+LINES = [query for query in QUERIES if not query.target.get("instant")]
 
 
 def values(vector: list[dict[str, Any]]) -> dict[Labels, float]:
@@ -177,7 +173,7 @@ def ask(store: Store, query: Query) -> list[dict[str, Any]]:
 def test_panels_show_finite_figures(store: Store, query: Query) -> None:
     """Each query of each dashboard gives figures, and none that is not a number or infinite."""
     found = ask(store, query)
-    assert bool(found) != (query.id in MAY_BE_EMPTY)
+    assert found
     points = [value for series in found for _, value in series.get("values") or [series["value"]]]
     assert all(math.isfinite(float(value)) for value in points)
 
@@ -191,7 +187,7 @@ def test_panels_show_the_truth(store: Store, query: Query) -> None:
 def test_every_single_figure_has_a_truth() -> None:
     """No headline is without an expectation, and none is expected that no dashboard shows."""
     assert {query.id for query in QUERIES if query.panel["type"] == "stat"} <= set(EXPECTED)
-    assert set(EXPECTED) | set(MAY_BE_EMPTY) <= {query.id for query in QUERIES}
+    assert set(EXPECTED) <= {query.id for query in QUERIES}
 
 
 @pytest.mark.parametrize("query", LINES, ids=lambda query: query.id)

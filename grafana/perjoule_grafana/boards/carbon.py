@@ -5,8 +5,8 @@ from grafana_foundation_sdk.models import dashboard
 from perjoule.units import JOULES_PER_KWH
 from perjoule_grafana.frame import PLACE, TASK, Frame, framed
 from perjoule_grafana.layout import Band
-from perjoule_grafana.panels import STACKED, Line, Look, Text, lines, ranked, stat
-from perjoule_grafana.promql import as_watts, per_inference, total
+from perjoule_grafana.panels import MINUTE, STACKED, Line, Look, Text, lines, ranked, stat
+from perjoule_grafana.promql import of_devices, of_devices_now, per_inference, total
 from perjoule_grafana.queries import FIVE_MINUTES, ONE_HOUR
 from perjoule_grafana.tables import Column, Jump, table
 from perjoule_grafana.thresholds import CARBON_BUDGET
@@ -55,16 +55,15 @@ def _sci() -> str:
 
 
 def _now() -> Band:
-    emissions = FIVE_MINUTES.device_emissions
-    weighted = f"{total(emissions, selector=PLACE)} / ({total(FIVE_MINUTES.device_energy, selector=PLACE)} > 0)"
+    weighted = f"{of_devices('emissions_grams')} / ({of_devices('energy_joules')} > 0)"
     return Band("Now", 4, [
         (stat(Text("Carbon intensity", "The factor that the exporters apply now, by zone. 'static' is a yearly"
                    " average: it knows no hours." + NO_ZONE, GRAMS_PER_KWH), _intensity("zone, provider"),
               Look("green"), legend="{{zone}} {{provider}}"), 4),
-        (stat(Text("CO2e per second", "All measured devices, mean of five minutes, PUE included." + NO_ZONE,
-                   GRAMS_PER_SECOND), as_watts(emissions, PLACE), Look("green")), 4),
+        (stat(Text("CO2e per second", "All measured devices, mean of the last minute, PUE included." + NO_ZONE,
+                   GRAMS_PER_SECOND), of_devices_now("emissions_grams"), Look("green"), interval=MINUTE), 4),
         (stat(Text("CO2e of the devices", "All measured devices in the selected range." + NO_ZONE, GRAMS),
-              total(emissions, selector=PLACE), Look("green")), 4),
+              of_devices("emissions_grams"), Look("green")), 4),
         (stat(Text("Intensity paid", "Grams over kWh of the selected range, PUE included: what the energy's own hours"
                    " cost, to hold against the mean intensity." + NO_ZONE, GRAMS_PER_KWH),
               f"{weighted} * {JOULES_PER_KWH:g}", Look("green")), 4),
@@ -78,17 +77,17 @@ def _now() -> Band:
 
 
 def _course() -> Band:
-    grams = as_watts(FIVE_MINUTES.device_emissions, PLACE, "node")
+    grams = of_devices_now("emissions_grams", "node")
     intensity = _intensity("zone, provider, basis")
     budget = f'{CARBON_BUDGET}{{cluster=~"$cluster"}}'
     age = f"time() - max by (zone, provider, basis) (grid_carbon_intensity_timestamp_seconds{{{PLACE}}})"
     return Band("Course", 9, [
         (lines(Text("Carbon intensity, by zone", "The factor that the exporters apply; average and marginal are never"
                     " mixed." + NO_ZONE, GRAMS_PER_KWH), [Line(intensity, "{{zone}} {{provider}} ({{basis}})")]), 12),
-        (lines(Text("CO2e per second, by node", "All measured devices, mean of five minutes, PUE included." + NO_ZONE,
+        (lines(Text("CO2e per second, by node", "All measured devices, mean of a minute, PUE included." + NO_ZONE,
                     GRAMS_PER_SECOND), [Line(grams, "{{node}}")], STACKED), 12),
-        (lines(Text("CO2e in 30 days, at this rate", "The last hour's grams × 720. Dashed: the budget, a setting in"
-                    " prometheus/rules/budgets.yml." + NO_ZONE, GRAMS),
+        (lines(Text("CO2e in 30 days, at this rate", "The last hour's grams × 720; too low until an hour is recorded."
+                    " Dashed: the budget, a setting in prometheus/rules/budgets.yml." + NO_ZONE, GRAMS),
                [Line(_monthly(), "at this rate {{cluster}}"), Line(budget, "budget {{cluster}}", dashed=True)]), 12),
         (lines(Text("Age of the intensity", "Time since the instant that the value is of. Averages of a year or month"
                     " are always old; a live value should not be over three hours." + NO_ZONE, "s"),
@@ -100,11 +99,11 @@ def _hours() -> Band:
     hour = 'label_replace(count_values("hour", hour()), "hour", "0$1", "hour", "(.)")'
     by_hour = f"{hour} * on () group_right (hour) {_intensity('zone')}"
     cleanest = f"sort(bottomk({CLEANEST}, avg_over_time(({by_hour})[$__range:5m])))"
-    spent = f"{total(FIVE_MINUTES.device_energy, 'node', PLACE)} / {JOULES_PER_KWH:g}"
+    spent = f"{of_devices('energy_joules', 'node')} / {JOULES_PER_KWH:g}"
     cost = total(FIVE_MINUTES.device_cost, "node, currency", PLACE)
     columns = (
         Column("Energy", "kwatth", spent),
-        Column("CO2e", GRAMS, total(FIVE_MINUTES.device_emissions, "node", PLACE)),
+        Column("CO2e", GRAMS, of_devices("emissions_grams", "node")),
         Column("Manufacture", GRAMS, total(FIVE_MINUTES.device_embodied, "node", PLACE)),
         Column("Cost", "short", cost),
     )

@@ -10,12 +10,12 @@ from perjoule_grafana.promql import (
     active_per_inference,
     as_watts,
     idle_share,
+    of_devices,
     over_range,
     over_time,
     per_inference,
     per_token,
     requests,
-    total,
 )
 from perjoule_grafana.queries import FIVE_MINUTES, POWER
 from perjoule_grafana.tables import Column, Jump, table
@@ -74,7 +74,7 @@ def _answers() -> Band:
 def _sums() -> Band:
     outcomes = over_range(FIVE_MINUTES.by_outcome, selector=TASK)
     wasted = over_range(FIVE_MINUTES.by_outcome, selector=f'outcome!~"ok|unmeasured", {TASK}')
-    energy = f"{total(FIVE_MINUTES.device_energy, selector=PLACE)} / {JOULES_PER_KWH:g}"
+    energy = f"{of_devices('energy_joules')} / {JOULES_PER_KWH:g}"
     return Band("Totals and now", 4, [
         (stat(Text("Energy per inference, active", RANGE + "Charged by the exporter to inferences that ended well:"
                    " theirs alone, idle time not in it. Empty where no server tells its batches.", "joule"),
@@ -82,7 +82,7 @@ def _sums() -> Band:
         (stat(Text("Energy of the devices", "All measured devices of the selected nodes in the selected range,"
                    " whatever they ran.", "kwatth"), energy, Look("yellow")), 4),
         (stat(Text("CO2e of the devices", "All measured devices of the selected nodes in the selected range. Empty"
-                   " without a carbon zone.", GRAMS), total(FIVE_MINUTES.device_emissions, selector=PLACE),
+                   " without a carbon zone.", GRAMS), of_devices("emissions_grams"),
               Look("green")), 4),
         (stat(Text("Energy without an answer", RANGE + "Share of the charged joules that went into requests that"
                    " failed, were cancelled or expired, and into loading and warming up.", "percentunit"),

@@ -6,7 +6,7 @@ from perjoule.units import JOULES_PER_KWH
 from perjoule_grafana.frame import PLACE, Frame, framed
 from perjoule_grafana.layout import Band
 from perjoule_grafana.panels import COUNT, MINUTE, Line, Look, Text, lines, ranked, stat
-from perjoule_grafana.promql import BY_DEVICE, DEVICES, idle_share, over_range, overlap, short, total
+from perjoule_grafana.promql import BY_DEVICE, DEVICES, idle_share, of_devices, over_range, short
 from perjoule_grafana.queries import DEVICE_INFO, FIVE_MINUTES, POWER
 from perjoule_grafana.recording import GPU_DEVICE
 from perjoule_grafana.tables import Column, Jump, table
@@ -34,7 +34,7 @@ def of_gpus(metric: str) -> str:
 
 def _now() -> Band:
     busy = f"sum by ({DEVICES}) (rate(inference_device_busy_seconds_total{{{PLACE}}}[$__rate_interval]))"
-    energy = f"{total(FIVE_MINUTES.device_energy, selector=PLACE)} / {JOULES_PER_KWH:g}"
+    energy = f"{of_devices('energy_joules')} / {JOULES_PER_KWH:g}"
     return Band("Now", 4, [
         (stat(Text("Power", "All measured devices, mean of the last minute by their energy counters.", "watt"),
               f"sum({POWER}{{{PLACE}}})", Look("yellow"), interval=MINUTE), 4),
@@ -82,7 +82,7 @@ def _devices() -> Band:
         return f"sum by ({IDENTITY}) ({series} * {BY_DEVICE} group_left (name, method) {info})"
 
     power, limit = f"{POWER}{{{PLACE}}}", of_gpus("gpu_power_limit_watts")
-    energy, kwh = over_range(FIVE_MINUTES.device_energy, DEVICES, PLACE), overlap(FIVE_MINUTES) * JOULES_PER_KWH
+    energy = over_range(FIVE_MINUTES.device_energy, DEVICES, PLACE)
     idle = over_range(FIVE_MINUTES.device_idle, DEVICES, PLACE)
     throttled = (f"sum by ({DEVICES}) (label_replace(rate(gpu_throttled_seconds_total{{{PLACE}}}"
                  f"[$__range]), {GPU_DEVICE}))")  # fmt: skip
@@ -90,7 +90,7 @@ def _devices() -> Band:
         Column("Power", "watt", known(power)),
         Column("Limit", "watt", known(limit)),
         Column("Of its limit", "percentunit", known(f"({power} / {BY_DEVICE} {limit})")),
-        Column("Energy", "kwatth", known(f"({energy} / {kwh:g})")),
+        Column("Energy", "kwatth", known(f"({of_devices('energy_joules', DEVICES)} / {JOULES_PER_KWH:g})")),
         Column("Idle share", "percentunit", known(f"({idle} / {energy})")),
         Column("Held down", "percentunit", known(throttled)),
         Column("Temperature", "celsius", known(of_gpus("gpu_temperature_celsius"))),

@@ -139,12 +139,13 @@ def _readings() -> Band:
     age = _of_gpus(f"max by (node, uuid) (gpu_sample_age_seconds{{{EXPORTER}}})")
     scrape = f'max by (node, job) (scrape_duration_seconds{{job=~"gpu-energy-exporter|inference-server", {PLACE}}})'
     read = f"sum by (node, outcome) (rate(gpu_samples_total{{{EXPORTER}}}[$__rate_interval]))"
-    down = f"count by (node, job) (up{{{PLACE}}}) - sum by (node, job) (up{{{PLACE}}}) > 0"
+    down = f"count by (node, job) (up{{{PLACE}}}) - sum by (node, job) (up{{{PLACE}}})"
     return Band("Readings and rules", 8, [
         (lines(Text("Age of readings, and duration of scrapes", "Age of each GPU's last reading at the scrape: about a"
                     " poll, 25 ms. Dashed: how long the scrapes took.", "s"),
                [Line(age, "{{node}} {{device}}"), Line(scrape, "{{node}} {{job}} scrape", dashed=True)], LOG), 12),
-        (lines(Text("Readings per second, by outcome", "Of GPUs, and dashed: programs that do not answer.", "cps"),
+        (lines(Text("Readings, and programs that do not answer", "Of GPUs, per second, by outcome. Dashed: programs"
+                    " that Prometheus cannot scrape.", "cps"),
                [Line(read, "{{node}} {{outcome}}"), Line(down, "{{node}} {{job}} does not answer", dashed=True)]), 12),
     ])  # fmt: skip
 
