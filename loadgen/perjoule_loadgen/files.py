@@ -122,7 +122,9 @@ def request_row(phase: str, result: Result, plan: Plan, method: str, clock: Cloc
     latency = f"{result.latency:.6f}" if result.ok else ""
     tokens = "" if result.output_tokens is None else result.output_tokens
     label = plan.items[result.item].label
-    return (phase, *at_unix, latency, result.status or "", result.error, tokens, label, method)
+    read = "" if result.input_tokens is None else result.input_tokens
+    first = "" if result.first_token_seconds is None else f"{result.first_token_seconds:.6f}"
+    return (phase, *at_unix, latency, result.status or "", result.error, tokens, label, method, read, first)
 
 
 def _power(run: Run, tracks: Iterable[Track], clock: Clock) -> Iterator[Sequence[object]]:

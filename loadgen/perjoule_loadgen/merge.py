@@ -33,7 +33,8 @@ _SAME: Mapping[str, Callable[[Document], Any]] = {
     "task": lambda said: said["task"],
     "model": lambda said: said["model"],
     "weights": lambda said: said["weights"],
-    "work": lambda said: said.get("work"),
+    "what was asked": lambda said: (said.get("work") or {}).get("asked"),
+    "inputs": lambda said: (said.get("work") or {}).get("inputs"),
     "arrival": lambda said: said["load"].get("arrival"),
     "rate": lambda said: said["load"].get("rate"),
     "carbon": lambda said: said["carbon"],
@@ -239,7 +240,7 @@ def _carried(archives: Sequence[Archive]) -> list[str]:
 
 def _load(archives: Sequence[Archive]) -> dict[str, Any]:
     """The load's flags say what all shards send, so the first shard's are the whole's."""
-    return {name: value for name, value in archives[0].document["load"].items() if name != "shard"}
+    return dict(archives[0].document["load"]) | {"shard": None}
 
 
 def _host(archives: Sequence[Archive], idle: Mapping[str, Baseline]) -> dict[str, Any]:
@@ -259,8 +260,16 @@ def _work(archives: Sequence[Archive], made: Mapping[str, Any]) -> dict[str, Any
     return {
         "lengths": "checked" if known else "unknown",
         "joules_per_unit": dict(made["joules_per_unit"]) | {"value": value, "units": total},
-        **({"work": archives[0].document["work"]} if "work" in archives[0].document else {}),
+        "work": _told(archives, made["work"]),
     }
+
+
+def _told(archives: Sequence[Archive], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the work: what was asked is the first shard's, what the answers told is in ``made``."""
+    works = [archive.document.get("work") or {} for archive in archives]
+    asked = {name: works[0].get(name) for name in ("name", "inputs", "asked")}
+    unknown = sorted({each for work in works for each in work.get("unknown", ())})
+    return dict(made) | asked | {"unknown": unknown, "wrong": sum(work.get("wrong", 0) for work in works)}
 
 
 def write(folder: Path, whole: Measurement, made: Mapping[str, Any], archives: Sequence[Archive]) -> None:

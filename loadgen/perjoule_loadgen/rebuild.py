@@ -82,7 +82,11 @@ def load_of(rows: Iterable[RequestRow]) -> Load:
     load = Load()
     for row in rows:
         detail = NOT_KEPT if row.error else ""
-        load.add(Result(row.intended, row.sent, row.done, row.status, row.error, detail, row.output_tokens, 0))
+        first = None if row.first_token is None else row.intended + row.first_token
+        load.add(Result(
+            row.intended, row.sent, row.done, row.status, row.error, detail, row.output_tokens, 0, row.input_tokens,
+            first,
+        ))  # fmt: skip
         load.sent += 1
     return load
 

@@ -14,6 +14,7 @@ from perjoule.errors import UsageError
 
 REQUESTS = (
     "phase", "intended", "sent", "done", "latency_seconds", "status", "error", "output_tokens", "input", "method",
+    "input_tokens", "first_token_seconds",
 )  # fmt: skip
 POWER = ("time", "device", "phase", "joules_total", "mean_watts", "instant_watts", "charged", "method")
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """One request. Times are Unix seconds; ``latency`` counts from the intended send, None where it failed."""
+    """One request. Times are Unix seconds; ``latency`` and ``first_token`` count from the intended send."""
 
     phase: str
     intended: float
@@ -33,6 +34,8 @@ class RequestRow:
     error: str
     output_tokens: int | None
     input: str
+    input_tokens: int | None = None
+    first_token: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ def _request(row: Mapping[str, str]) -> RequestRow:
         row["phase"], float(row["intended"]), float(row["sent"]), float(row["done"]),
         float(row["latency_seconds"]) if row["latency_seconds"] else None, int(row["status"] or 0), row["error"],
         int(row["output_tokens"]) if row["output_tokens"] else None, row["input"],
+        int(row["input_tokens"]) if row["input_tokens"] else None,
+        float(row["first_token_seconds"]) if row["first_token_seconds"] else None,
     )  # fmt: skip
 
 

@@ -108,6 +108,10 @@ def test_like_with_like() -> None:
     longer = document()
     longer["joules_per_unit"]["units"] *= 2
     assert obstacles([document()], [document()]) == []
+    said = document()["work"]
+    told, asked = said | {"output_tokens_per_inference": 12.05}, said | {"asked": {"output_tokens": [20, 30]}}
+    assert obstacles([document()], [document(work=told)]) == []  # what was answered is compared by its amount
+    assert "work: A" in obstacles([document()], [document(work=asked)])[0]
     assert "boundary and method" in obstacles([document()], [other])[0]
     assert "work of an inference: A 12 output tokens, B 24" in obstacles([document()], [longer])[0]
     assert differences([document()], [document(model="other")]) == ['model: A "m", B "other"']

@@ -25,11 +25,17 @@ def _per_inference(run: Document) -> float | None:
     return units / ok if units and ok else None
 
 
+def _asked(run: Document) -> Any:
+    """Return what was asked of the server, and with which inputs; what its answers were is compared apart."""
+    work = run.get("work") or {}
+    return {name: value for name in ("inputs", "asked") if (value := work.get(name)) is not None}
+
+
 MUST: Mapping[str, Callable[[Document], Any]] = MappingProxyType(
     {
         "task": lambda run: run["task"],
         "boundary and method": _boundary,
-        "work": lambda run: run.get("work"),
+        "work": _asked,
         "checked lengths": lambda run: run.get("lengths"),
     }
 )
