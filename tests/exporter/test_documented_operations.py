@@ -30,12 +30,21 @@ def test_prometheus_takes_its_part(tmp_path: Path, promtool: Path) -> None:
     assert (job["job_name"], list(job["static_configs"][0]["labels"])) == ("gpu-energy-exporter", ["node"])
     (tmp_path / "prometheus.yml").write_text(text, encoding="utf-8")
     (tmp_path / "rules").mkdir()
-    shutil.copy(ROOT / "prometheus/rules/energy.yml", tmp_path / "rules")
+    for rules in (ROOT / "prometheus/rules").glob("*.yml"):
+        shutil.copy(rules, tmp_path / "rules")
     for name in ("perjoule.crt", "perjoule.password"):
         (tmp_path / name).touch()
     command = f"{promtool} check config {tmp_path}/prometheus.yml"
     done = subprocess.run(command.split(), capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, "1 rule files found" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert (done.returncode, "3 rule files found" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+def test_every_rule_file_is_named() -> None:
+    """Each is installed by a command and explained, and so is Alertmanager's file."""
+    for path in [*(ROOT / "prometheus/rules").glob("*.yml"), ROOT / "alertmanager.yml"]:
+        name = str(path.relative_to(ROOT))
+        assert re.search(rf"^    install .*{re.escape(name)}", PAGE, re.MULTILINE), name
+        assert f"| `{name}` |" in PAGE
 
 
 def test_the_exporter_takes_its_part(tmp_path: Path) -> None:
@@ -48,7 +57,8 @@ def test_the_exporter_takes_its_part(tmp_path: Path) -> None:
 
 def test_the_files_that_it_installs_are_there() -> None:
     """Each that is named below the clone."""
-    named = re.findall(r"^    install -\S+ (?:-t \S+ )?((?:deploy|docs|prometheus)/\S+)", PAGE, re.MULTILINE)
-    named += re.findall(r"`(grafana/dashboards/\S+)`", PAGE)
-    assert len(named) == 6
+    lines = re.findall(r"^    install (.*?)(?:#.*)?$", PAGE, re.MULTILINE)
+    ours = re.compile(r"(?:deploy/|docs/|prometheus/|alertmanager\.)\S+")
+    named = [word for line in lines for word in line.split() if ours.match(word)]
+    assert len(named) == 8
     assert [name for name in named if not (ROOT / name).is_file()] == []

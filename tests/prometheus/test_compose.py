@@ -11,12 +11,21 @@ from typing import Any
 import pytest
 import yaml
 
+from perjoule_grafana.dashboards import dashboard_files
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 GPU = ROOT / "docker-compose.gpu.yml"
 OURS = {"exporter": "gpu-energy-exporter", "server": "inference-server", "loadgen": "loadgen"}
-PORTS = {"exporter": 10101, "server": 8080, "prometheus": 9090, "grafana": 3000}
-HEALTH = {"exporter": "/healthz", "server": "/readyz", "prometheus": "/-/ready", "grafana": "/api/health"}
+PORTS = {"exporter": 10101, "server": 8080, "prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
+HEALTH = {
+    "exporter": "/healthz",
+    "server": "/readyz",
+    "prometheus": "/-/ready",
+    "alertmanager": "/-/ready",
+    "grafana": "/api/health",
+}
+FOREIGN = ("prometheus", "alertmanager", "grafana")
 FLAGS = {
     "exporter": {"--meter", "--web.listen-address", "--carbon.zone", "--carbon.pue"},
     "server": {"--models", "--host", "--port"},
@@ -62,7 +71,7 @@ def run(docker_compose: Path, *arguments: str, environment: dict[str, str] | Non
 def test_docker_compose_accepts_the_file(docker_compose: Path) -> None:
     """Nothing has to be set in the environment for it; the load generator is there on request only."""
     started = run(docker_compose, "config", "--services").split()
-    assert set(started) == {"exporter", "server", "prometheus", "grafana", "loadgen"}
+    assert set(started) == {*PORTS, "loadgen"}
     assert services()["loadgen"]["profiles"] == ["loadgen"]
     assert all("profiles" not in services()[name] for name in PORTS)
 
@@ -190,7 +199,7 @@ def test_every_mount_exists_and_is_read_only(name: str) -> None:
             assert source in volumes
 
 
-@pytest.mark.parametrize("name", ["prometheus", "grafana"])
+@pytest.mark.parametrize("name", FOREIGN)
 def test_foreign_images_are_pinned_and_not_root(name: str) -> None:
     """A version in full, and a user other than root."""
     assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", services()[name]["image"])
@@ -204,7 +213,8 @@ def test_prometheus_is_version_three() -> None:
 
 @pytest.mark.parametrize("name", services())
 def test_containers_can_do_no_more_than_they_must(name: str) -> None:
-    """No capabilities, no way to gain privileges."""
+    """No capabilities, no way to gain privileges, and nothing to write to but volumes and what is gone at the end."""
+    assert services()[name]["read_only"] is True
     assert services()[name]["cap_drop"] == ["ALL"]
     assert services()[name]["security_opt"] == ["no-new-privileges:true"]
     assert "privileged" not in services()[name]
@@ -243,6 +253,14 @@ def test_grafana_finds_its_dashboards() -> None:
     assert (source["type"], source["url"], source["isDefault"]) == ("prometheus", "http://prometheus:9090", True)
 
 
+def test_every_dashboard_is_in_grafana_and_the_first_is_its_home() -> None:
+    """What is mounted are all the generated dashboards; one opens Grafana on *Energy & CO2 per inference*."""
+    folder = mounted("grafana", "/etc/perjoule/dashboards")
+    assert {f"grafana/dashboards/{path.name}" for path in folder.glob("*.json")} == set(dashboard_files())
+    home = mounted("grafana", services()["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert json.loads(home.read_text())["title"] == "Energy & CO2 per inference"
+
+
 def test_grafana_s_rate_interval_follows_the_scrape() -> None:
     """The data source knows Prometheus's scrape interval."""
     (source,) = yaml.safe_load((ROOT / "grafana/provisioning/datasources/prometheus.yml").read_text())["datasources"]
@@ -257,6 +275,29 @@ def test_prometheus_finds_its_configuration_and_rules() -> None:
     (pattern,) = config["rule_files"]
     folder = mounted("prometheus", pattern.rpartition("/")[0])
     assert folder == ROOT / "prometheus" / "rules"
+    assert {path.name for path in folder.glob(Path(pattern).name)} == {"energy.yml", "alerts.yml", "budgets.yml"}
+
+
+def test_alertmanager_has_its_configuration_and_is_told_the_alerts() -> None:
+    """The file in the command is the repository's, and Prometheus sends to the service's port."""
+    (flag,) = [word for word in services()["alertmanager"]["command"] if word.startswith("--config.file=")]
+    assert mounted("alertmanager", flag.partition("=")[2]) == ROOT / "alertmanager.yml"
+    config = yaml.safe_load((ROOT / "prometheus" / "compose.yml").read_text())
+    (told,) = config["alerting"]["alertmanagers"]
+    assert told["static_configs"] == [{"targets": [f"alertmanager:{PORTS['alertmanager']}"]}]
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize(
+    ("name", "program"), [("prometheus", "prometheus_binary"), ("alertmanager", "alertmanager_binary")]
+)
+def test_foreign_programs_know_their_flags(name: str, program: str, request: pytest.FixtureRequest) -> None:
+    """Each flag of the command stands in the help of Debian's version, too."""
+    done = subprocess.run(
+        [request.getfixturevalue(program), "--help"], capture_output=True, text=True, check=False, timeout=30
+    )
+    known = set(re.findall(r"--[a-z][a-z.-]*", done.stdout + done.stderr))
+    assert {word.partition("=")[0] for word in services()[name]["command"]} <= known
 
 
 def test_the_server_reaches_the_exporters_span_socket() -> None:

@@ -86,5 +86,6 @@ def test_compose_config_differs_in_addresses_alone() -> None:
         job["static_configs"][0].pop("targets")
     assert there.pop("rule_files") == ["/etc/prometheus/rules/*.yml"]
     here.pop("rule_files")
-    here.pop("alerting")  # docker-compose.yml starts no Alertmanager
+    told = [config["alerting"]["alertmanagers"][0]["static_configs"][0].pop("targets") for config in (here, there)]
+    assert told == [["127.0.0.1:9093"], ["alertmanager:9093"]]
     assert there == here
