@@ -43,15 +43,9 @@ def run(config: Config, stdout: TextIO, stderr: TextIO) -> int:
         PerjouleError: nothing could be measured.
         OutputError: the figures were printed and could not be written.
     """
-    if config.format is Format.HTML and len(config.tasks) != 1:
-        raise UsageError("--format html is a page of one task: each task's report.html lies in its folder")
     clock, campaign = system_clock(), Campaign()
-    folder = config.output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    alone = config.output is not None and len(config.tasks) == 1
-    files.prepare(folder, config.tasks or WORKLOADS, alone=alone)
-    _warn_short(config, stderr)
+    folder, place = _prepared(config, stderr)
     status = Status(clock.now)
-    place = partial(files.folder_of, folder, alone=alone)
     journal = _journal(config, clock, status, campaign, place, stderr)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -70,9 +64,18 @@ def run(config: Config, stdout: TextIO, stderr: TextIO) -> int:
         redraw.print_to(stdout, (place(config.tasks[0]) / redraw.PAGE).read_text(encoding="utf-8"))
     stderr.write(f"written to {folder}\n")
     _annotate(config, [content for _, content in runs], stderr)
-    if campaign.interrupted:
-        return INTERRUPTED
-    return 0 if all(run_.verdict.valid for run_, _ in runs) else INVALID
+    return INTERRUPTED if campaign.interrupted else 0 if all(run_.verdict.valid for run_, _ in runs) else INVALID
+
+
+def _prepared(config: Config, stderr: TextIO) -> tuple[Path, Callable[[str], Path]]:
+    """Return the run's folder, and the one of each task; what would fail at the end is said before anything is sent."""
+    if config.format is Format.HTML and len(config.tasks) != 1:
+        raise UsageError("--format html is a page of one task: each task's report.html lies in its folder")
+    folder = config.output or Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    alone = config.output is not None and len(config.tasks) == 1
+    files.prepare(folder, config.tasks or WORKLOADS, alone=alone)
+    _warn_short(config, stderr)
+    return folder, partial(files.folder_of, folder, alone=alone)
 
 
 def _printed(config: Config, campaign: Campaign, stdout: TextIO) -> list[tuple[Run, dict[str, Any]]]:
