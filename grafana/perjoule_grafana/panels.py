@@ -85,7 +85,7 @@ class Axis:
     high: float | None = None
 
 
-LOG, STACKED, COUNTS = Axis(log=True), Axis(stacked=True), Axis(low=0, high=1)
+LOG, STACKED, COUNTS = Axis(log=True), Axis(stacked=True, low=0), Axis(low=0, high=1)
 
 
 def lines(text: Text, drawn: Sequence[Line], axis: Axis = Axis(low=0)) -> dashboard.Panel:
