@@ -21,7 +21,7 @@ from tests.loadgen.chromium import Tab, in_browser
 from tests.loadgen.conftest import Bench
 from tests.loadgen.test_report import run
 
-CSS = Path("loadgen/perjoule_loadgen/data/report/report.css")
+CSS = Path("loadgen/perjoule_loadgen/html/report.css")
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ def _csv(found: Sequence[Comparison]) -> str:
 
 
 def _page(found: Sequence[Comparison], names: tuple[str, str]) -> str:
-    style = files("perjoule_loadgen").joinpath("data", "report", "report.css").read_text(encoding="utf-8")
+    style = files("perjoule_loadgen").joinpath("html", "report.css").read_text(encoding="utf-8")
     body = "".join(_section(each) for each in found)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport"'

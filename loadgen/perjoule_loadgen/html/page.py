@@ -45,7 +45,7 @@ def page(run: Document, requests: Iterable[RequestRow], power: Iterable[PowerRow
 
 
 def _resource(name: str) -> str:
-    return files("perjoule_loadgen").joinpath("data", "report", name).read_text(encoding="utf-8")
+    return files("perjoule_loadgen").joinpath("html", name).read_text(encoding="utf-8")
 
 
 def _head(run: Document, title: str) -> str:
