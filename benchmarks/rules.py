@@ -63,6 +63,7 @@ class Plan:
     gpus: int
     groups: Mapping[str, str]
     times: int
+    settle_seconds: float
 
     @property
     def weeks(self) -> bool:
@@ -83,6 +84,8 @@ class Cost:
 
     of_node: list[dict[str, str]] = field(default_factory=list)
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
+    """CPU seconds of the expressions of each group, one after the other."""
 
     @property
     def weeks(self) -> bool:
@@ -90,8 +93,11 @@ class Cost:
         return LONG in self.seconds
 
 
-FULL = (Plan(104, MEASURED, 5), Plan(1000, MEASURED, 5), Plan(5000, SHORT_GROUPS, 5))
-QUICK = (Plan(16, MEASURED, 2), Plan(160, MEASURED, 2))
+_SETTLED = 330.0
+"""Seconds after which the five minutes are in memory alone, as in a Prometheus that runs: in blocks they cost more."""
+
+FULL = (Plan(104, MEASURED, 3, _SETTLED), Plan(1000, MEASURED, 3, _SETTLED), Plan(5000, SHORT_GROUPS, 3, _SETTLED))
+QUICK = (Plan(16, MEASURED, 2, 0.0), Plan(160, MEASURED, 2, 0.0))
 
 
 Samples = Sequence[tuple[str, str]]
@@ -156,11 +162,15 @@ def _measured(tools: Tools, folder: Path, plan: Plan, hourly: Samples) -> Cost:
         write(tools, folder, _week(plan.gpus // world.GPUS, hourly, fleet.origin))
     write_past(tools, folder, fleet)
     with running(tools, folder, fleet, rules_file(folder, FILES, plan.groups)) as store:
+        time.sleep(plan.settle_seconds)
         cost.seconds = _watched(store, plan.groups, plan.times)
         cost.recorded = int(store.number(f"count({RECORDED})"))
         cost.rss_bytes = store.program.rss_bytes()
         cost.of_node = [sample["metric"] for sample in store.vector(f'{{__name__=~".+:.+", node="{world.NODE}"}}')]
         cost.weekly = store.number(f"count({SEVEN_DAYS.joules_per_inference})")
+        store.without_rules()
+        rules = {group.name: group.rules for group in energy_groups() if group.name in plan.groups}
+        cost.cpu = {name: sum(store.cpu_seconds(rule.expr) for rule in each) for name, each in rules.items()}
     say(f"{plan.gpus} GPUs: {time.monotonic() - start:.0f} s")
     return cost
 
@@ -223,7 +233,25 @@ def _version() -> str:
 
 def _section(costs: Sequence[Cost]) -> Section:
     figures = {str(cost.gpus): {name: min(each) for name, each in cost.seconds.items()} for cost in costs}
-    return Section("rules", [_times(costs), _series(costs), _kinds(costs[0])], list(_checks(costs)), figures)
+    cpu = {str(cost.gpus): cost.cpu for cost in costs}
+    tables = [_cpu(costs), _times(costs), _series(costs), _kinds(costs[0])]
+    return Section("rules", tables, list(_checks(costs)), {"least_seconds": figures, "cpu_seconds": cpu})
+
+
+def _cpu(costs: Sequence[Cost]) -> Table:
+    rows = [
+        (name, EVERY[name], *(scaled(cost.cpu[name], "s") if name in cost.cpu else "—" for cost in costs))
+        for name in (DEVICES, SHORT, HOUR, LONG)
+    ]
+    return Table(
+        "CPU time of the groups' expressions",
+        ("group", "every", *(f"{cost.gpus:,} GPUs" for cost in costs)),
+        rows,
+        (
+            "One after the other, as a group evaluates them: its time on a machine with nothing else to do, which is",
+            "what the targets judge. What else ran makes it longer by its use of the caches alone.",
+        ),
+    )
 
 
 def _times(costs: Sequence[Cost]) -> Table:
@@ -233,8 +261,8 @@ def _times(costs: Sequence[Cost]) -> Table:
         ("group", "every", *(f"{cost.gpus:,} GPUs" for cost in costs)),
         rows,
         (
-            "As Prometheus tells it. The least is nearest to the group's own work: the rest also waited for what else",
-            "ran on the machine. All groups run beside each other, as in use; on the largest fleet the short ones only.",
+            "As Prometheus tells it, waiting for what else ran on the machine included. All groups run beside each",
+            "other, as in use; on the largest fleet the short ones alone.",
             "The week has one value an hour, which is what the seven-day group takes; where the one-hour group has run",
             "every minute for a week there are sixty, and it reads past the others.",
         ),
@@ -308,15 +336,15 @@ def _labels(text: str) -> dict[str, str]:
 def _checks(costs: Sequence[Cost]) -> Iterator[Check]:
     for cost in costs:
         for name, most in MOST_SECONDS.items():
-            if cost.gpus == JUDGED_GPUS and name in cost.seconds:
-                least = min(cost.seconds[name])
-                yield Check(f"{name}, {cost.gpus:,} GPUs", scaled(least, "s"), f"< {most:g} s", least < most)
+            if cost.gpus == JUDGED_GPUS and name in cost.cpu:
+                took = cost.cpu[name]
+                yield Check(f"{name}, {cost.gpus:,} GPUs", scaled(took, "s"), f"< {most:g} s", took < most)
         if cost.weeks:
             what = f"series of seven days, {cost.gpus:,} GPUs"
             yield Check(what, f"{cost.weekly:g} tasks", "each task of each machine", cost.weekly == _tasks(cost.gpus))
     for smaller, larger in itertools.pairwise(costs):
         for name in (SHORT, LONG):
-            if name in larger.seconds:
+            if name in larger.cpu:
                 yield _linear(name, smaller, larger)
 
 
@@ -326,7 +354,7 @@ def _tasks(gpus: int) -> int:
 
 def _linear(name: str, smaller: Cost, larger: Cost) -> Check:
     size = larger.gpus / smaller.gpus
-    grown = min(larger.seconds[name]) / min(smaller.seconds[name])
+    grown = larger.cpu[name] / smaller.cpu[name]
     target = f"≤ {digits(size * LINEAR_SLACK)}× (linear: {digits(size)}×)"
     what = f"{name}, from {smaller.gpus:,} to {larger.gpus:,} GPUs"
     return Check(what, f"{digits(grown)}×", target, grown <= size * LINEAR_SLACK)

@@ -5,7 +5,9 @@ It knows Prometheus's files, flags and API. Which series there are is ``rules_wo
 
 import http.server
 import json
+import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -106,6 +108,7 @@ class Store:
 
     program: Program
     url: str
+    config: Path
 
     def ask(self, route: str, **arguments: str) -> Any:
         """Return the data of an answer of its API."""
@@ -120,6 +123,23 @@ class Store:
     def number(self, expression: str) -> float:
         """Return the value of an expression that has one; 0 where it has none."""
         return float(next((sample["value"][1] for sample in self.vector(expression)), 0))
+
+    def without_rules(self) -> None:
+        """Take the rules away; what they recorded stays for a minute or so."""
+        settings = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        self.config.write_text(yaml.safe_dump({**settings, "rule_files": []}), encoding="utf-8")
+        os.kill(self.program.pid, signal.SIGHUP)
+        end = time.monotonic() + _START_SECONDS
+        while self.ask("rules")["groups"]:
+            if time.monotonic() > end:
+                raise self.program.failed("it keeps its rules")
+            time.sleep(0.2)
+
+    def cpu_seconds(self, expression: str) -> float:
+        """Return the CPU time that Prometheus takes for an expression, its scrapes and the counting of it included."""
+        before = self.program.cpu_seconds()
+        self.vector(f"count({expression})")
+        return self.program.cpu_seconds() - before
 
     def evaluations(self) -> list[Evaluation]:
         """Return the last evaluation of each group that had one.
@@ -152,7 +172,7 @@ def running(tools: Tools, folder: Path, fleet: Fleet, rules: Path) -> Iterator[S
         program = Program("prometheus", [tools.prometheus, *flags], {}, folder / "prometheus.log")
         try:
             _wait(program, f"http://{address}/-/ready")
-            yield Store(program, f"http://{address}")
+            yield Store(program, f"http://{address}", config)
         finally:
             program.stop()
 

@@ -15,6 +15,7 @@ def cost(gpus: int, short: float, long: float | None = None) -> Cost:
     """Return what would be found where a group takes this long."""
     found = Cost(gpus, raw=63 * gpus, recorded=70 * gpus, rss_bytes=10**9)
     found.seconds = {SHORT: [short, short * 3]} | ({} if long is None else {LONG: [long * 2, long]})
+    found.cpu = {SHORT: short} | ({} if long is None else {LONG: long})
     found.weekly = gpus / 4 if long is not None else 0.0
     found.of_node = [{"__name__": "task_model:a:b", "task": "t", "model": "m"}] * 3
     return found
@@ -59,7 +60,7 @@ def test_a_week_is_whole_hours_of_every_machine() -> None:
     }  # fmt: skip
 
 
-def test_checks_judge_the_least_time() -> None:
+def test_checks_judge_the_cpu_time() -> None:
     """Targets hold at 1,000 GPUs, and growth is held against that of the fleet."""
     found = list(rules._checks([cost(104, 0.1, 0.5), cost(1000, 1.0, 6.0), cost(5000, 12.0)]))
     verdicts = {check.what: check.passed for check in found}
@@ -85,7 +86,8 @@ def test_a_week_that_is_not_read_is_told() -> None:
 
 def test_tables_have_a_column_for_each_fleet() -> None:
     """Groups that were not measured on a fleet are a dash."""
-    first, second, kinds = rules._section([cost(104, 0.1, 0.5), cost(5000, 2.0)]).tables
+    cpu, first, second, kinds = rules._section([cost(104, 0.1, 0.5), cost(5000, 2.0)]).tables
+    assert {row[0]: row[2:] for row in cpu.rows}[LONG] == ("500 ms", "—")
     assert first.headings[2:] == ("104 GPUs", "5,000 GPUs")
     assert {row[0]: row[2:] for row in first.rows}[LONG] == ("500 ms, 750 ms", "—")
     assert {row[0]: row[2:] for row in first.rows}[HOUR] == ("—", "—")
@@ -107,3 +109,6 @@ def test_a_real_prometheus_is_timed(tmp_path: Path, prometheus_binary: Path, pro
         assert seconds[0] > 0
         (energy,) = store.vector('node:energy_joules:increase5m{node="node0"}')
         assert float(energy["value"][1]) == pytest.approx(8 * 200 * 300, rel=0.15)
+        store.without_rules()
+        assert store.evaluations() == []
+        assert store.cpu_seconds("rate(gpu_energy_joules_total[5m])") > 0
