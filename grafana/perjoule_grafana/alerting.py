@@ -4,6 +4,7 @@ Knows recorded series and the table of thresholds. Every alert has a page of its
 """
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from perjoule_grafana.queries import AGREEMENT, FIVE_MINUTES, ONE_HOUR, PLACE, RESIDUAL, SEVEN_DAYS, TASK
 from perjoule_grafana.thresholds import (
@@ -16,7 +17,9 @@ from perjoule_grafana.thresholds import (
 )
 
 CRITICAL, WARNING, INFO = "critical", "warning", "info"
-DASHBOARD = "/d/perjoule-energy"
+DASHBOARDS = MappingProxyType({"reading": "perjoule-trust", "trust": "perjoule-trust", "carbon": "perjoule-carbon"})
+"""Where each area is looked into; energy is on the tasks' dashboard, or on the devices' where it is no task's."""
+
 RUNBOOKS = "docs/runbooks"
 DAYS_OF_BUDGET = 30
 OF_TASK = "{{ $labels.task }} ({{ $labels.model }}) on {{ $labels.node }}"
@@ -45,7 +48,8 @@ class Alert:
         """Where in Grafana to look, from its root; with the machine, and the task where there is one."""
         task = "&var-task={{ $labels.task }}&var-model={{ $labels.model }}" if "$labels.task" in self.summary else ""
         node = "?var-node={{ $labels.node }}" if "$labels.node" in self.summary else ""
-        return f"{DASHBOARD}{node}{task}"
+        uid = DASHBOARDS.get(self.area, "perjoule-energy" if task else "perjoule-fleet")
+        return f"/d/{uid}{node}{task}"
 
 
 def alerts() -> tuple[Alert, ...]:
