@@ -79,7 +79,9 @@ def test_requests_of_a_batch_are_in_its_spans_with_weights_of_their_own(
     assert {name: told for name, told in book.requests().items() if name != "first"} == {
         f"r{words}": [(PREFILL, words, MORE), (DECODE, words, "ok")] for words in (1, 2, 5)
     }
-    assert len(book.spans(PREFILL)) == len(book.spans(DECODE)) == 2
+    # How a request ended that is known late, on a busy machine, is told by a span of no length.
+    lasted = [opened.kind.phase for opened, closed in book.spans() if closed.end > opened.start]
+    assert (lasted.count(PREFILL), lasted.count(DECODE)) == (2, 2)
 
 
 def test_spans_have_the_times_of_the_work(telling_server: Running, book: ToldBook, writing: WritingTask) -> None:
