@@ -12,6 +12,9 @@ from statistics import fmean, median
 from typing import NamedTuple
 
 _REMEMBERED = 31
+_READ_AT_LEAST = 16
+"""Moves after which the tick is worked out, unless it is asked for before: that costs more than to remember a move."""
+
 _LEAST = 2
 """Intervals, and readings that saw the counter stand, before a tick is told."""
 
@@ -54,12 +57,20 @@ class Ticks:
     """The moves of one counter, in monotonic seconds. The tick that was found last stays until others are found."""
 
     def __init__(self) -> None:
-        self.interval: float | None = None  # the usual seconds between two moves; None while not known
+        self._interval: float | None = None
+        self._unread = 0  # moves since it was worked out
         self._moved_at: float | None = None
         self._exact = False
         self._gap = 0.0
         self._still = 0.0
         self._seen: deque[_Seen] = deque(maxlen=_REMEMBERED)
+
+    @property
+    def interval(self) -> float | None:
+        """Return the usual seconds between two moves; None while they are not known."""
+        if self._unread:
+            self._read()
+        return self._interval
 
     def stood(self, gap: float) -> None:
         """Take over a reading, ``gap`` seconds after the one before, that saw no move."""
@@ -77,12 +88,15 @@ class Ticks:
         if self._moved_at is not None:
             both = exact and self._exact
             self._seen.append(_Seen(at - self._moved_at, max(self._gap, gap), self._still, both))
-            self.interval = self._found() or self.interval
+            self._unread += 1
+            if self._unread >= _READ_AT_LEAST:
+                self._read()
         self._moved_at, self._exact, self._gap, self._still = at, exact, 0.0, 0.0
 
     def clear(self) -> None:
         """Forget everything: the counter is another, or nobody saw how it moved."""
-        self.interval = self._moved_at = None
+        self._interval = self._moved_at = None
+        self._unread = 0
         self._gap = self._still = 0.0
         self._seen.clear()
 
@@ -91,6 +105,10 @@ class Ticks:
         if self._moved_at is None or len(self._seen) < _LEAST:
             return None
         return self._moved_at + median(seen.seconds for seen in self._seen)
+
+    def _read(self) -> None:
+        self._interval = self._found() or self._interval
+        self._unread = 0
 
     def _found(self) -> float | None:
         """Return the tick, if these readings tell it: the mean of the intervals in which no move was missed."""
