@@ -4,42 +4,22 @@ Grafana's HTTP API, ``POST /api/annotations``; the token is sent to that address
 not answer, or refuses, is told in one line and costs the run nothing.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from perjoule.errors import UsageError
+from perjoule_loadgen.grafana_token import TOKEN
 from perjoule_loadgen.report import figure, percent
 from perjoule_loadgen.transport import printable, read_body, why
 
 TAGS = ("perjoule", "load-test")
 """The dashboards of ``perjoule-grafana`` show annotations that have both."""
 
-TOKEN = "GRAFANA_TOKEN"  # noqa: S105 (the name of a variable)
 _SECONDS = 5.0
 _SHOWN = 200
 _MOST_BYTES = 2**16
-
-
-def token(path: Path | None, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return the service account's token, from a file if one is named, else from ``GRAFANA_TOKEN``; None without.
-
-    Raises:
-        UsageError: the file cannot be read, or is empty.
-    """
-    if path is None:
-        return environment.get(TOKEN) or None
-    try:
-        found = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--grafana-token-file {path} cannot be read: {error}") from error
-    if not found or any(character.isspace() for character in found):
-        raise UsageError(f"--grafana-token-file {path} holds no token: one line, and nothing else in it")
-    return found
 
 
 def annotation(run: Mapping[str, Any]) -> dict[str, Any] | None:

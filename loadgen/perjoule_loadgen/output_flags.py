@@ -6,8 +6,8 @@ from typing import Any
 
 from perjoule.errors import UsageError
 from perjoule_loadgen import flag_values as values
-from perjoule_loadgen.annotate import TOKEN, token
 from perjoule_loadgen.config import Format
+from perjoule_loadgen.grafana_token import TOKEN, token
 from perjoule_loadgen.projection import PER_DAY
 
 

@@ -10,7 +10,8 @@ from aiohttp import web
 
 from perjoule.errors import UsageError
 from perjoule_grafana.frame import RUN_TAGS
-from perjoule_loadgen.annotate import TAGS, annotation, token
+from perjoule_loadgen.annotate import TAGS, annotation
+from perjoule_loadgen.grafana_token import token
 from tests.loadgen.conftest import Bench
 from tests.loadgen.stubs import Site
 from tests.loadgen.test_report import run
