@@ -111,10 +111,14 @@ class Ticks:
         self._unread = 0
 
     def _found(self) -> float | None:
-        """Return the tick, if these readings tell it: the mean of the intervals in which no move was missed."""
+        """Return the tick, if the readings tell it, or the times of the moves do."""
+        return self._mean() or _common(sorted(seen.seconds for seen in self._seen if seen.exact))
+
+    def _mean(self) -> float | None:
+        """Return the mean of the intervals in which no move was missed."""
         stood = [seen.still for seen in self._seen if seen.still > 0]
         if len(stood) < _LEAST:
-            return _common(sorted(seen.seconds for seen in self._seen if seen.exact))
+            return None
         shortest = _JITTER * median(stood)  # the counter was seen to stand for so long: it moves more seldom
         intervals = [seen.seconds for seen in self._seen if seen.gap <= shortest]
         if len(intervals) < _LEAST:

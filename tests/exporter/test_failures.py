@@ -304,7 +304,8 @@ def denied(driver_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     """One scrape of as many GPUs as there are denials, one for each, and what a GPU has that denies nothing."""
     folder = tmp_path_factory.mktemp("denied")
     driver = FakeDriver(driver_folder, folder / "control")
-    driver.set(gpus=len(DENIED) + 1, **{f"{switch}_{index}": 1 for index, switch in enumerate(DENIED)})
+    # A tick that is longer than the distance of the readings is known of a counter without stamps, too.
+    driver.set(gpus=len(DENIED) + 1, tick_us=100_000, **{f"{switch}_{index}": 1 for index, switch in enumerate(DENIED)})
     exporter = RunningExporter(folder / "log", "--meter", "nvml", environment=driver.environment)
     try:
         audit = Audit(exporter.ready(), len(DENIED) + 1)

@@ -61,6 +61,13 @@ def test_slower_readings_tell_it_by_the_times_that_the_source_tells(tick: float,
     assert counter.ticks.interval == pytest.approx(tick, rel=0.01)
 
 
+def test_a_reading_that_comes_early_now_and_then() -> None:
+    """A late reading and the next in time see the counter stand; what the source tells is enough all the same."""
+    counter = Counter(0.02, stamps=True)
+    counter.read(*[0.025, 0.026, 0.024, 0.043, 0.007] * 20)
+    assert counter.ticks.interval == pytest.approx(0.02, rel=0.05)
+
+
 def test_a_device_that_wakes() -> None:
     """What was read at rest does not count; a few ticks after it is read faster the tick is known, and stays so."""
     counter = Counter(0.02)
