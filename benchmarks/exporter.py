@@ -29,7 +29,7 @@ from benchmarks.machine import described
 from benchmarks.memory_use import memory_use
 from benchmarks.peers import PeerError, installed, say
 from benchmarks.programs import ProgramError
-from benchmarks.report import Section, as_json, checks_table, markdown, plain
+from benchmarks.report import Section, add_output, told
 from benchmarks.sampling_cost import sampling_cost
 from benchmarks.scrape_cost import scrape_cost
 
@@ -59,18 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1
     machine = described({peer.name: peer.version for peer in peers.values()})
-    checks = [check for section in sections for check in section.checks]
-    tables = [table for section in sections for table in section.tables]
-    tables += [checks_table(checks)] if checks else []
-    print("\n".join([*(f"{key}: {value}" for key, value in machine.items()), ""]))
-    print("\n".join(map(plain, tables)))
-    if asked.json is not None:
-        asked.json.write_text(as_json(machine, sections), encoding="utf-8")
-    if asked.markdown is not None:
-        head = _HEAD.format(command=_command(asked), machine="\n".join(f"- {k}: {v}" for k, v in machine.items()))
-        asked.markdown.parent.mkdir(parents=True, exist_ok=True)
-        asked.markdown.write_text("\n".join([head, *map(markdown, tables)]), encoding="utf-8")
-    return int(asked.check and not all(check.passed for check in checks))
+    return told(asked, machine, sections, _HEAD, _command(asked))
 
 
 _HEAD = """# What the exporter costs
@@ -94,9 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", metavar="A,B", type=_sections, default=tuple(SECTIONS), help=f"some of {', '.join(SECTIONS)}"
     )
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there, in base units")
-    parser.add_argument("--markdown", metavar="FILE", type=Path, help="write the tables there")
+    add_output(parser)
     parser.add_argument("--cache", metavar="FOLDER", type=Path, default=CACHE, help="where peers are kept")
     return parser
 

@@ -30,7 +30,7 @@ from benchmarks.driver import ROOT
 from benchmarks.machine import described
 from benchmarks.peers import INSTALL_SECONDS, say
 from benchmarks.programs import ProgramError
-from benchmarks.report import Section, Table, as_json, checks_table, markdown, plain
+from benchmarks.report import Section, Table, add_output, told
 from benchmarks.summary import Check, digits, median, scaled, times
 
 CONCURRENCY, RATE = 64, 1000.0
@@ -215,22 +215,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ProgramError, subprocess.CalledProcessError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1
-    machine, checks = described(versions), [check for section in sections for check in section.checks]
-    tables = [*(table for section in sections for table in section.tables), checks_table(checks)]
-    print("\n".join([*(f"{key}: {value}" for key, value in machine.items()), ""]))
-    print("\n".join(map(plain, tables)))
-    if asked.json is not None:
-        asked.json.write_text(as_json(machine, sections), encoding="utf-8")
-    if asked.markdown is not None:
-        flags = " --quick" if asked.quick else ""
-        head = _HEAD.format(flags=flags, machine="\n".join(f"- {k}: {v}" for k, v in machine.items()))
-        asked.markdown.write_text("\n".join([head, *map(markdown, tables)]), encoding="utf-8")
-    return int(asked.check and not all(check.passed for check in checks))
+    command = f"benchmarks/loadgen.py{' --quick' if asked.quick else ''} --markdown FILE"
+    return told(asked, described(versions), sections, _HEAD, command)
 
 
 _HEAD = """# What the load generator costs
 
-Written by `benchmarks/loadgen.py{flags} --markdown FILE`. All programs asked the same stub, which does nothing but
+Written by `{command}`. All programs asked the same stub, which does nothing but
 answer, in the same run; figures are medians over the rounds. A machine that does other work meanwhile is late for
 everybody: read dispatch lag beside the sleep loop.
 
@@ -245,9 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--quick", action="store_true", help="three short rounds, with wider noise")
     add("--no-peers", dest="peers", action="store_false", help="ours alone; nothing is installed")
-    add("--check", action="store_true", help="exit with 1 when a target is missed")
-    add("--json", metavar="FILE", type=Path, help="write all figures there, in base units")
-    add("--markdown", metavar="FILE", type=Path, help="write the tables there")
+    add_output(parser)
     add("--cache", metavar="FOLDER", type=Path, default=CACHE, help="where peers are kept")
     return parser
 

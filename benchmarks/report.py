@@ -3,10 +3,12 @@
 It knows tables and checks and not what stands in them.
 """
 
+import argparse
 import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmarks.summary import Check
@@ -36,6 +38,45 @@ def checks_table(checks: Iterable[Check]) -> Table:
     """Return the targets and what became of them."""
     rows = [(check.what, check.measured, check.target, check.verdict) for check in checks]
     return Table("Targets", ("what", "measured", "target", "verdict"), rows)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that ``told`` looks at."""
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there, in base units")
+    parser.add_argument("--markdown", metavar="FILE", type=Path, help="write the tables there")
+
+
+def told(
+    asked: argparse.Namespace,
+    machine: dict[str, Any],
+    sections: Sequence[Section],
+    page: str,
+    command: str,
+    more: Sequence[Table] = (),
+) -> int:
+    """Print what was found, write what the flags of ``add_output`` ask for, and return the exit code.
+
+    Args:
+        asked: the flags.
+        machine: where it was found.
+        sections: what was found.
+        page: the head of the Markdown page, with places for ``{command}`` and ``{machine}``.
+        command: how to call the benchmark for the same page.
+        more: tables that are of no section.
+    """
+    checks = [check for section in sections for check in section.checks]
+    tables = [*(table for section in sections for table in section.tables), *more]
+    tables += [checks_table(checks)] if checks else []
+    print("\n".join([*(f"{key}: {value}" for key, value in machine.items()), ""]))
+    print("\n".join(map(plain, tables)))
+    if asked.json is not None:
+        asked.json.write_text(as_json(machine, sections), encoding="utf-8")
+    if asked.markdown is not None:
+        head = page.format(command=command, machine="\n".join(f"- {key}: {value}" for key, value in machine.items()))
+        asked.markdown.parent.mkdir(parents=True, exist_ok=True)
+        asked.markdown.write_text("\n".join([head, *map(markdown, tables)]), encoding="utf-8")
+    return int(asked.check and not all(check.passed for check in checks))
 
 
 def plain(table: Table) -> str:

@@ -30,7 +30,7 @@ from benchmarks.driver import ROOT
 from benchmarks.machine import described
 from benchmarks.peers import say
 from benchmarks.programs import ProgramError
-from benchmarks.report import Section, Table, as_json, checks_table, markdown, plain
+from benchmarks.report import Section, Table, add_output, told
 from benchmarks.rules_store import Fleet, Store, Tools, found, rules_file, running, write, write_past
 from benchmarks.summary import Check, digits, median, scaled
 from perjoule_grafana.queries import ONE_HOUR, SEVEN_DAYS
@@ -120,7 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ProgramError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1
-    return _report(asked, costs)
+    command = f"benchmarks/rules.py{' --quick' if asked.quick else ''} --markdown FILE"
+    return told(asked, described({"prometheus": _version()}), [_section(costs)], _HEAD, command)
 
 
 @contextmanager
@@ -197,24 +198,6 @@ def _watched(store: Store, groups: Iterable[str], times: int) -> dict[str, list[
 
 
 _WATCH_SECONDS = 480.0
-
-
-def _report(asked: argparse.Namespace, costs: Sequence[Cost]) -> int:
-    machine = described({"prometheus": _version()})
-    found = _section(costs)
-    tables = [*found.tables, checks_table(found.checks)]
-    print("\n".join([*(f"{key}: {value}" for key, value in machine.items()), ""]))
-    print("\n".join(map(plain, tables)))
-    if asked.json is not None:
-        asked.json.write_text(as_json(machine, [found]), encoding="utf-8")
-    if asked.markdown is not None:
-        command = (
-            "benchmarks/rules.py --quick --markdown FILE" if asked.quick else "benchmarks/rules.py --markdown FILE"
-        )
-        head = _HEAD.format(command=command, machine="\n".join(f"- {k}: {v}" for k, v in machine.items()))
-        asked.markdown.parent.mkdir(parents=True, exist_ok=True)
-        asked.markdown.write_text("\n".join([head, *map(markdown, tables)]), encoding="utf-8")
-    return int(asked.check and not all(check.passed for check in found.checks))
 
 
 _HEAD = """# What the rules cost Prometheus
@@ -365,9 +348,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="benchmarks/rules.py", description="Measures how long the rule groups take.", allow_abbrev=False
     )
     parser.add_argument("--quick", action="store_true", help="16 and 160 GPUs: two minutes")
-    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there, in base units")
-    parser.add_argument("--markdown", metavar="FILE", type=Path, help="write the tables there")
+    add_output(parser)
     return parser
 
 

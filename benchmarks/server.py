@@ -27,7 +27,7 @@ from benchmarks.driver import ROOT
 from benchmarks.machine import described
 from benchmarks.peers import say
 from benchmarks.programs import ProgramError
-from benchmarks.report import Section, Table, as_json, checks_table, markdown, plain
+from benchmarks.report import Section, Table, add_output, told
 from benchmarks.server_cost import Plan, measure
 from benchmarks.server_environments import REQUIREMENTS, Installed, installed
 from benchmarks.server_models import BUILDERS
@@ -76,19 +76,8 @@ def _sections(asked: argparse.Namespace, plan: Plan) -> list[Section]:
 
 def _report(asked: argparse.Namespace, there: Installed, sections: Sequence[Section]) -> int:
     machine = described(there.versions | {name: importlib.metadata.version(name) for name in _COMPUTE})
-    checks = [check for each in sections for check in each.checks]
-    tables = [table for each in sections for table in each.tables]
-    tables += [_missing(there)] if there.missing else []
-    tables.append(checks_table(checks))
-    print("\n".join([*(f"{key}: {value}" for key, value in machine.items()), ""]))
-    print("\n".join(map(plain, tables)))
-    if asked.json is not None:
-        asked.json.write_text(as_json(machine, sections), encoding="utf-8")
-    if asked.markdown is not None:
-        head = _HEAD.format(command=_command(asked), machine="\n".join(f"- {k}: {v}" for k, v in machine.items()))
-        asked.markdown.parent.mkdir(parents=True, exist_ok=True)
-        asked.markdown.write_text("\n".join([head, *map(markdown, tables)]), encoding="utf-8")
-    return int(asked.check and not all(check.passed for check in checks))
+    missing = [_missing(there)] if there.missing else []
+    return told(asked, machine, sections, _HEAD, _command(asked), missing)
 
 
 def _missing(there: Installed) -> Table:
@@ -115,9 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         help="ours alone; nothing is installed")  # fmt: skip
     add("--peers", metavar="A,B", type=_named(REQUIREMENTS), help=f"some of {', '.join(REQUIREMENTS)}")
     add("--only", metavar="A,B", type=_named(BUILDERS), default=tuple(BUILDERS), help=f"some of {', '.join(BUILDERS)}")
-    add("--check", action="store_true", help="exit with 1 when a target is missed")
-    add("--json", metavar="FILE", type=Path, help="write all figures there, in base units")
-    add("--markdown", metavar="FILE", type=Path, help="write the tables there")
+    add_output(parser)
     add("--cache", metavar="FOLDER", type=Path, default=CACHE, help="where peers are kept")
     return parser
 

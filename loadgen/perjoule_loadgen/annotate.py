@@ -4,14 +4,15 @@ Grafana's HTTP API, ``POST /api/annotations``; the token is sent to that address
 not answer, or refuses, is told in one line and costs the run nothing.
 """
 
+import html
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import aiohttp
 
-from perjoule_loadgen.grafana_token import TOKEN
 from perjoule_loadgen.report import figure, percent
+from perjoule_loadgen.tokens import GRAFANA
 from perjoule_loadgen.transport import printable, read_body, why
 
 TAGS = ("perjoule", "load-test")
@@ -34,8 +35,8 @@ def annotation(run: Mapping[str, Any]) -> dict[str, Any] | None:
     return {
         "time": round(start * 1000),
         "timeEnd": round(end * 1000),
-        "tags": [*TAGS, run["task"], str(run["model"]), run["verdict"]],
-        "text": banner + text,
+        "tags": [*TAGS, f"task:{run['task']}", f"verdict:{run['verdict']}"],
+        "text": html.escape(banner + text),  # Grafana shows HTML, and a model's name is its server's word
     }
 
 
@@ -64,5 +65,5 @@ async def _post(session: aiohttp.ClientSession, url: str, body: Mapping[str, Any
     if reply.status == HTTPStatus.OK:
         return None
     refused = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}
-    hint = f"; give a token of a service account with Editor: --grafana-token-file, or {TOKEN}"
+    hint = f"; give a token of a service account with Editor: --grafana-token-file, or {GRAFANA}"
     return f"{url} answered {reply.status}: {said}{hint if reply.status in refused else ''}"

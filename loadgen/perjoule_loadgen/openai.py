@@ -8,6 +8,7 @@ off (``temperature`` 0) unless an input says otherwise.
 import base64
 import binascii
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +85,7 @@ def _usage(value: Mapping[str, Any]) -> Answer:
     return Answer(told_count(usage.get("completion_tokens")), told_count(usage.get("prompt_tokens")))
 
 
-class _Text:
+class _Text(ABC):
     """What completions and chat have in common."""
 
     __slots__ = ()
@@ -107,13 +108,13 @@ class _Text:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return Piece(error="a chunk of another shape")
 
+    @abstractmethod
     def _said(self, choice: Mapping[str, Any]) -> str | None:
         """Return the text of a choice, None where it has none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _written(self, choice: Mapping[str, Any]) -> str | None:
         """Return the text of a chunk's choice."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

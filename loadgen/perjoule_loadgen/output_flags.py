@@ -7,8 +7,8 @@ from typing import Any
 from perjoule.errors import UsageError
 from perjoule_loadgen import flag_values as values
 from perjoule_loadgen.config import Format
-from perjoule_loadgen.grafana_token import TOKEN, token
 from perjoule_loadgen.projection import PER_DAY
+from perjoule_loadgen.tokens import GRAFANA, grafana_token
 
 
 def add_output(made: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def add_output(made: argparse.ArgumentParser) -> None:
     group.add_argument("--grafana", type=values.checked(values.base_url, "a URL"), metavar="URL",
                        help="write an annotation for each run to this Grafana")  # fmt: skip
     group.add_argument("--grafana-token-file", type=Path, metavar="FILE",
-                       help=f"file of a service account's token; else ${TOKEN}")  # fmt: skip
+                       help=f"file of a service account's token; else ${GRAFANA}")  # fmt: skip
 
 
 def output_of(given: argparse.Namespace) -> dict[str, Any]:
@@ -39,5 +39,5 @@ def output_of(given: argparse.Namespace) -> dict[str, Any]:
         "format": Format(given.format),
         "per_day": given.per_day,
         "grafana": given.grafana,
-        "grafana_token": token(given.grafana_token_file) if given.grafana is not None else None,
+        "grafana_token": grafana_token(given.grafana_token_file) if given.grafana is not None else None,
     }

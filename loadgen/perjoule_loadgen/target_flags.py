@@ -16,6 +16,7 @@ from perjoule_loadgen.dialects import DIALECTS
 from perjoule_loadgen.ours import Ours
 from perjoule_loadgen.studysets import study_set
 from perjoule_loadgen.template import read_template
+from perjoule_loadgen.tokens import read_token
 
 _WRITE = frozenset({
     "text-generation", "summarization", "image-to-text", "zero-shot-question-answering", "zero-shot-summarization",
@@ -103,7 +104,7 @@ def target_of(given: argparse.Namespace) -> dict[str, Any]:
     """
     dialect = _dialect(given)
     _check_task(given, dialect)
-    token = None if given.token_file is None else _token(given.token_file)
+    token = None if given.token_file is None else read_token("--token-file", given.token_file)
     return {
         "tasks": given.task, "target": _base(given.target, dialect), "model": given.model, "inputs": given.inputs,
         "timeout": given.timeout, "seed": given.seed, "dialect": dialect, "stream": given.stream, "token": token,
@@ -168,13 +169,3 @@ def _check_work(given: argparse.Namespace, tasks: tuple[str, ...]) -> None:
 def _parameters(given: argparse.Namespace) -> dict[str, int]:
     steps = {} if given.steps is None else {"num_inference_steps": given.steps}
     return {**(given.output_tokens or {}), **(given.image_size or {}), **steps}
-
-
-def _token(path: Path) -> str:
-    try:
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--token-file {path}: {getattr(error, 'strerror', None) or 'it is not ASCII'}") from None
-    if not token or any(not one.isprintable() or one.isspace() for one in token):
-        raise UsageError(f"--token-file {path}: write one token into it, and nothing else")
-    return token

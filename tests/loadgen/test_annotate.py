@@ -11,7 +11,7 @@ from aiohttp import web
 from perjoule.errors import UsageError
 from perjoule_grafana.frame import RUN_TAGS
 from perjoule_loadgen.annotate import TAGS, annotation
-from perjoule_loadgen.grafana_token import token
+from perjoule_loadgen.tokens import grafana_token
 from tests.loadgen.conftest import Bench
 from tests.loadgen.stubs import Site
 from tests.loadgen.test_report import run
@@ -51,7 +51,7 @@ def test_a_run_is_annotated(bench: Bench, grafana: tuple[Grafana, str], tmp_path
     assert authorization == "Bearer glsa_secret"
     assert body["time"] == round(made["window"]["start"] * 1000)
     assert body["timeEnd"] == round(made["window"]["end"] * 1000)
-    assert {"perjoule", "load-test", "summarization", "valid"} <= set(body["tags"])
+    assert body["tags"] == ["perjoule", "load-test", "task:summarization", "verdict:valid"]
     assert body["text"].startswith("summarization by tiny/summarization: ")
     assert body["text"].endswith(" VALID")
     assert "glsa_secret" not in json.dumps(made)
@@ -86,23 +86,26 @@ def test_the_dashboards_look_for_these_tags() -> None:
 def test_where_the_token_comes_from(tmp_path: Path) -> None:
     """The file, else the variable, else none; a file that holds none is an error and never sent."""
     (tmp_path / "token").write_text("  glsa_x \n")
-    assert token(tmp_path / "token", {"GRAFANA_TOKEN": "other"}) == "glsa_x"
-    assert token(None, {"GRAFANA_TOKEN": "other"}) == "other"
-    assert token(None, {}) is None
+    assert grafana_token(tmp_path / "token", {"GRAFANA_TOKEN": "other"}) == "glsa_x"
+    assert grafana_token(None, {"GRAFANA_TOKEN": "other"}) == "other"
+    assert grafana_token(None, {}) is None
     for content in ("", "two words"):
         (tmp_path / "token").write_text(content)
-        with pytest.raises(UsageError, match="holds no token"):
-            token(tmp_path / "token", {})
-    with pytest.raises(UsageError, match="cannot be read"):
-        token(tmp_path / "gone", {})
+        with pytest.raises(UsageError, match="write one token into it"):
+            grafana_token(tmp_path / "token", {})
+    with pytest.raises(UsageError, match="No such file"):
+        grafana_token(tmp_path / "gone", {})
 
 
 def test_what_is_told_of_a_run() -> None:
-    """A simulated or invalid run says so; one without a window is not told at all."""
+    """A simulated or invalid run says so; a model's name is no HTML; a run without a window is not told at all."""
     told = annotation(run("summarization") | {"simulated": True, "verdict": "invalid", "reasons": ["too short"]})
     assert told is not None
     assert told["text"].startswith("SIMULATED. summarization by m: 20.0 J/inference gross")
     assert told["text"].endswith("INVALID: too short")
+    odd = annotation(run("summarization") | {"model": "<img src=x>"})
+    assert odd is not None
+    assert "&lt;img src=x&gt;" in odd["text"]
     assert annotation(run("summarization") | {"window": {"start": None, "end": None}}) is None
 
 
