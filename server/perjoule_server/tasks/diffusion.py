@@ -1,5 +1,6 @@
 """Text to image with a diffusers pipeline; requests of one size, step count and guidance share a batch."""
 
+import copy
 import io
 import secrets
 from collections.abc import Mapping, Sequence
@@ -51,7 +52,8 @@ class TextToImage:
 
     def __init__(self, pipeline: Any, options: Mapping[str, Any]) -> None:
         self._pipeline = pipeline
-        self._tokens = Tokens(pipeline.tokenizer, pipeline.text_encoder.config)
+        # A tokenizer of its own for the preparing threads: the pipeline sets the padding of its one at each call.
+        self._tokens = Tokens(copy.deepcopy(pipeline.tokenizer), pipeline.text_encoder.config)
         side = int(pipeline.unet.config.sample_size) * int(pipeline.vae_scale_factor)
         self._default = Picture(side, side, int(options.get("num_inference_steps", 50)), 7.5)
 
