@@ -9,12 +9,12 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from perjoule.errors import DeviceLostError
 from perjoule_exporter.clock import Clock, Moment
 from perjoule_exporter.energy import MAX_AGE_SECONDS
-from perjoule_exporter.meters import AsksFirst, Device, DeviceKind, Meter, Reading, Status
+from perjoule_exporter.meters import Device, DeviceKind, Glance, Glances, Meter, Reading, Status
 from perjoule_exporter.pace import Pace, Rest
 from perjoule_exporter.track import Charges, Track
 
@@ -30,7 +30,11 @@ RESTING_STATUS_SECONDS = 0.5
 """And this often while nothing runs. Both must be well below the second that a value stays fresh."""
 
 FOLD_SECONDS = 0.12
-"""Readings are added up a few at a time: after each sleep the first work is ten times as slow as the next."""
+"""Readings are added up a few at a time: after each sleep the first work is ten times as slow as the next. A scrape
+adds up what there is, so nothing that is shown waits for it, but a change of pace does."""
+
+UNHURRIED_FOLD_SECONDS = STATUS_SECONDS
+"""The same for a device that works and of whose work nobody tells: its pace hardly changes."""
 
 RETRY_SECONDS = 1.0
 """A lost device is asked again this often."""
@@ -68,7 +72,14 @@ class Rules:
 
 @dataclass(slots=True, eq=False)
 class Seat:
-    """One device. ``stuck``: a call of a thread that was given up has not returned yet; nobody else may read it."""
+    """One device.
+
+    Attributes:
+        stuck: a call of a thread that was given up has not returned yet; nobody else may read it.
+        pending: the readings that have not been added up; changed with the lock of the sums held.
+        wait: seconds between two readings, as of the last time that readings were added up.
+        fold_seconds: how long they may wait to be added up.
+    """
 
     meter: Meter
     device: Device
@@ -78,55 +89,61 @@ class Seat:
     next_read: float = 0.0
     next_status: float = 0.0
     rest: Rest = field(default_factory=Rest)
-    _pending: list["_Asked"] = field(default_factory=list)
-    _ask: Call[Callable[[], Reading] | Reading] = field(init=False)
+    pending: list["Pending"] = field(default_factory=list)
+    wait: float = 0.0
+    fold_seconds: float = FOLD_SECONDS
     _attended: bool = False
-    _wait: float = 0.0  # seconds between two readings, as of the last time that readings were added up
 
-    def __post_init__(self) -> None:
-        self._ask = self.meter.ask if isinstance(self.meter, AsksFirst) else self.meter.read
+    def glance(self) -> Glance | None:
+        """Return what reads the device at a glance for the next moments; None where it is to be read in full."""
+        if self.stuck or self.lost or self._attended or not self.wait or not isinstance(self.meter, Glances):
+            return None
+        return self.meter.glance(self.device)
+
+    def add_up(self, now: float, lock: threading.Lock, rules: Rules) -> None:
+        """Add the readings up that have not been yet, and decide how long to wait between the next."""
+        with lock:
+            self.fold(rules)
+        self._pace(now, rules, had_status=False)
 
     def read(self, clock: Clock, lock: threading.Lock, rules: Callable[[], Rules], caller: "Caller") -> None:
-        """Read the device once and decide when it is read next.
-
-        Forty times a second and device, after a sleep: whatever need not be done each time is done when readings are
-        added up.
-        """
+        """Read the device once in full and decide when it is read next."""
         before = clock.monotonic()
         try:
-            asked = caller(self, self._ask)
+            reading = caller(self, self.meter.read)
             now = clock.monotonic()
             with lock:
-                self._pending.append((asked, now, clock.wall(), now - before))
-                folds = self._attended or now - self._pending[0][1] >= FOLD_SECONDS
+                self.pending.append((reading, None, now, clock.wall(), now - before))
+                had_status = now >= self.next_status
+                folds = self._attended or had_status or now - self.pending[0][2] >= self.fold_seconds
                 if folds:
                     self.fold(rules())
-            had_status = now >= self.next_status
             if had_status:
                 self._observe(caller(self, self.meter.status), clock.now(), lock)
         except DeviceLostError as error:
             self.failed(str(error), clock.monotonic(), lock, rules())
             return
-        if folds or had_status:
+        if folds:
             self._pace(now, rules(), had_status=had_status)
         # The grid of due times is kept; what was missed (a suspended process) is skipped, not caught up.
-        late = now - self.next_read
-        self.next_read = self.next_read + self._wait if late < self._wait else now + self._wait
+        self.next_read = due if (due := self.next_read + self.wait) > now else now + self.wait
         if self.lost:
             _LOG.warning("%s is back", self.device.uuid)
             self.lost = False
 
     def fold(self, rules: Rules) -> None:
         """Add the readings up that have not been yet. The lock is held, here and by whoever looks at the sums."""
-        for asked, monotonic, wall, took in self._pending:
-            reading = asked if isinstance(asked, Reading) else asked()
+        for seen, made, monotonic, wall, took in self.pending:
+            reading = made(seen, wall) if made is not None else seen
+            if reading is None:  # not what it looked like: the device is read in full from now on
+                continue
             self.track.took(took)
             if took <= MAX_AGE_SECONDS:  # else nobody knows what time it is of
                 self.track.advance(reading, Moment(monotonic, wall), rules.charges(), took)
                 self.rest.drew(reading.power_watts, self.track.power.lowest())
-        if self._pending:
-            self.track.settle(self._pending[-1][1])
-        self._pending.clear()
+        if self.pending:
+            self.track.settle(self.pending[-1][2])
+        self.pending.clear()
 
     def failed(self, why: str, time: float, lock: threading.Lock, rules: Rules, outcome: str = "lost") -> None:
         """Withdraw the device's figures; ``why`` is logged when it was well before."""
@@ -148,18 +165,23 @@ class Seat:
     def _pace(self, now: float, rules: Rules, *, had_status: bool) -> None:
         resting = self.rest.resting(now)
         self._attended = rules.attended(self.device)
+        expectant = self.track.charger is not None and self.track.charger.attentive
+        self.fold_seconds = FOLD_SECONDS if resting or expectant else UNHURRIED_FOLD_SECONDS
         next_move = self.track.energy.next_move() if self._attended else None
-        self._wait = rules.pace.until_next(
+        self.wait = rules.pace.until_next(
             resting=resting,
             attended=self._attended,
             until_tick=None if next_move is None else next_move - now,
         )
         if had_status:
-            self.next_status = now + (RESTING_STATUS_SECONDS if resting else STATUS_SECONDS)
+            # At the next but so many readings, wherever within its time each falls.
+            self.next_status = now + (RESTING_STATUS_SECONDS if resting else STATUS_SECONDS) - self.wait / 2
 
 
-_Asked = tuple[Callable[[], Reading] | Reading, float, float, float]
-"""A reading, or what makes it; when it was made on the monotonic clock and the wall's; and how long it took."""
+Made = Callable[[Any, float], Reading | None]
+
+Pending = tuple[Any, Made | None, float, float, float]
+"""A reading, or what was seen and what makes one of it; its monotonic and its Unix time; how long it took."""
 
 
 class Caller:

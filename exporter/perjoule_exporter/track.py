@@ -65,6 +65,11 @@ class Splitter(Protocol):
 class Charger(Protocol):
     """Charges a device's energy to the inferences that ran. Called with the lock of the sums held, as a splitter is."""
 
+    @property
+    def attentive(self) -> bool:
+        """Whether somebody may tell of inferences."""
+        ...
+
     def used(self, told: Told) -> None:
         """Take over energy that was just added to the sum."""
         ...

@@ -10,11 +10,11 @@ other. A whole process that was suspended is no hang.
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from perjoule_exporter.clock import Clock
-from perjoule_exporter.seat import Call, Caller, Rules, Seat, Seats
+from perjoule_exporter.seat import Call, Caller, Made, Pending, Rules, Seat, Seats
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,6 +36,9 @@ _FORGIVEN_SECONDS = 10.0  # a device that was in time for so long is slow no mor
 _ASLEEP_SECONDS = 5.0  # a watchdog that late is stuck itself
 _ASLEEP_AT_MOST_SECONDS = 0.1  # a device that is added, and the end, wait no longer for a reader that sleeps
 _TOGETHER_SECONDS = 0.001  # devices that are due within this are read in one go
+
+_Look = tuple[Seat, Callable[[], Any], Made, list[Pending], float]
+"""A device, how it is looked at, what makes a reading of that, its readings to be added up, and seconds in between."""
 
 
 class Reader(Caller):
@@ -88,6 +91,56 @@ class Reader(Caller):
             due = min(due, seat.next_read)
         return due
 
+    def glance(self) -> None:
+        """Read what can be at a glance, and sleep in between, until a device has to be read in full."""
+        while not self._stopped:
+            now = self._clock.monotonic()
+            looks, until, end = [], float("inf"), float("inf")
+            for seat in self._seats.all:
+                glance = seat.glance()
+                if glance is not None:
+                    looks.append((seat, *glance, seat.pending, seat.wait))
+                    until, end = min(until, now + seat.fold_seconds), min(end, seat.next_status)
+                elif not seat.stuck:
+                    end = min(end, seat.next_read)
+            if not looks or not self._look(looks, min(until, end)) or end <= until:
+                return
+            for seat, *_ in looks:
+                seat.add_up(self._clock.monotonic(), self._seats.lock, self._rules())
+
+    def _look(self, looks: Sequence[_Look], until: float) -> bool:
+        """Read these devices, each when it is due, until a monotonic time; False where that is not to go on.
+
+        Forty times a second and device, after a sleep, when the first work is ten times as slow as the next: so here is
+        only what must be done at each reading, and in no functions of its own.
+        """
+        monotonic, wall, lock, hand = self._clock.monotonic, self._clock.wall, self._seats.lock, self._hand
+        now = monotonic()
+        while not self._stopped and (soon := now + _TOGETHER_SECONDS) < until:
+            due = until
+            for seat, look, made, pending, wait in looks:
+                if seat.next_read <= soon:
+                    before = monotonic()
+                    self._call = (seat, before)
+                    seen = look()
+                    with hand:
+                        self._call = None
+                    now = monotonic()
+                    if self._given_up:
+                        seat.stuck, self.ended = False, True
+                        return False
+                    if seen is None:
+                        return False
+                    with lock:
+                        pending.append((seen, made, now, wall(), now - before))
+                    seat.next_read = next_read if (next_read := seat.next_read + wait) > now else now + wait
+                due = min(due, seat.next_read)
+            if due >= until:
+                break
+            time.sleep(max(0.0, due - now))
+            now = monotonic()
+        return not self._stopped
+
     def waits_since(self) -> tuple[Seat, float] | None:
         """Return the device whose call has not returned, and since when."""
         return self._call
@@ -106,6 +159,7 @@ class Reader(Caller):
             while not self._stopped and not self._given_up:
                 wait = self.sample() - self._clock.monotonic()
                 time.sleep(max(0.0, min(wait, _ASLEEP_AT_MOST_SECONDS)))  # half the cost of waiting for an event
+                self.glance()
         except Exception:  # noqa: BLE001 (the thread's edge: a fault of ours must end the program, not freeze its figures)
             _LOG.exception("sampling failed")
             self._failed()

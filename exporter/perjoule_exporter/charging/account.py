@@ -34,6 +34,11 @@ class Account:
         """Whether it matters when exactly the counter moves."""
         return self._ledger.awaiting
 
+    @property
+    def attentive(self) -> bool:
+        """Whether a client is there that may tell of work, or told of some that is not charged yet."""
+        return self._attentive or self._ledger.awaiting
+
     def attend(self, *, attentive: bool) -> None:
         """Take over whether any client is there."""
         self._flush()
@@ -50,7 +55,7 @@ class Account:
         """Take over energy that was just added to the device's sum."""
         if self._foreign and told.end <= self._foreign_until:
             told = told._replace(foreign=self._foreign)
-        if self._attentive or self._ledger.awaiting:
+        if self.attentive:
             self._flush()
             self._ledger.used(told)
             return
@@ -66,7 +71,7 @@ class Account:
 
     def settle(self, now: float) -> None:
         """Share out what can be by now."""
-        if self._attentive or self._ledger.awaiting:
+        if self.attentive:
             self._flush()
             self._settle(now)
 

@@ -154,18 +154,25 @@ class Meter(Protocol):
         ...
 
 
+class Glance(NamedTuple):
+    """How a device is read with hardly any work, and how readings are made of that later, several in a row.
+
+    Attributes:
+        look: reads the device now; None where it has to be read in full. Raises nothing.
+        made: makes the reading of what ``look`` returned, and of its Unix time; None where that was no reading, and the
+            device has to be read in full. Called once for each look, in their order, by any thread; may not hang.
+    """
+
+    look: Callable[[], bytes | None]
+    made: Callable[[bytes, float], Reading | None]
+
+
 @runtime_checkable
-class AsksFirst(Protocol):
-    """A meter that reads now and works out what it read later, which is cheaper done for several readings in a row."""
+class Glances(Protocol):
+    """A meter whose devices can be read at a glance."""
 
-    def ask(self, device: Device) -> Callable[[], Reading] | Reading:
-        """Read energy and power now, and return the reading or what makes one of them.
-
-        The latter is called once, by any thread, in the order in which it was asked, and makes no call that may hang.
-
-        Raises:
-            DeviceLostError: the device no longer answers.
-        """
+    def glance(self, device: Device) -> Glance | None:
+        """Return how the device is read in the next moments; None where it has to be read in full."""
         ...
 
 

@@ -15,8 +15,8 @@ def test_prompts_are_prepared_while_images_are_drawn(load: Callable[[str], Task]
     (alone, _) = task.run(prepared, SilentWork())
     enough = Event()
 
-    def prepare() -> set[int | None]:
-        lengths = set()
+    def prepare() -> set[int]:
+        lengths: set[int] = set()
         while not enough.is_set():
             lengths.add(task.prepare(request("text-to-image", 2)).input_tokens)
         return lengths

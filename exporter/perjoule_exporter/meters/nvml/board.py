@@ -58,6 +58,7 @@ class Board:
         self.turn = turn
         self.session = LOST  # the one that its handle is of
         self.method = ""  # until it is known
+        self.at_a_glance = False  # whether a reading takes one call only
         self.slices: tuple[Slice, ...] = ()
         self._clock = clock
         self._integral = PowerIntegral()
@@ -134,11 +135,14 @@ class Board:
         Raises:
             DeviceLostError: the GPU does not answer.
         """
-        return self._reading(self.fields.words(), self._clock.wall())
+        words = self.fields.words()
+        self.at_a_glance = self.method == COUNTER and self.fields.last_usual()
+        return self._reading(words, self._clock.wall())
 
-    def glimpsed(self, raw: bytes, wall: float) -> Reading:
-        """Return the reading of what a glance at ``fields`` gave, at the Unix time ``wall``. Makes no further call."""
-        return self._reading(self.fields.unpacked(raw), wall)
+    def glimpsed(self, raw: bytes, wall: float) -> Reading | None:
+        """Return the reading of what a look at ``fields`` gave, at the Unix time ``wall``; None where that is none."""
+        self.at_a_glance = self.fields.usual(raw)
+        return self._reading(self.fields.unpacked(raw), wall) if self.at_a_glance else None
 
     def _reading(self, words: tuple[int, ...], wall: float) -> Reading:
         energy, average, instant = self.fields.answers(words)

@@ -10,8 +10,9 @@ import ctypes
 import math
 import struct
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
@@ -195,19 +196,39 @@ class Fields:
             return ()
         return self._layout.unpack_from(self._array)
 
-    def glance(self) -> bytes | None:
-        """Make the call and return what came, as it lies in memory; None unless it is all there as it usually is.
+    def looker(self, session: "Session", turn: threading.Lock) -> Callable[[], bytes | None]:
+        """Return what makes the call and returns what came, as it lies in memory; None where that could not be done.
 
-        Usual is an energy, then two powers. It takes as little as can be: see ``answers`` for what is made of it.
+        It takes as little as can be, since it is done forty times a second after a sleep: each Python function that is
+        left out saves 5 to 10 µs. ``usual`` tells whether there are numbers in it, and ``answers`` which.
+
+        Args:
+            session: the handle's; in another one the call is not made.
+            turn: is held around the call; where another holds it, the call is not made.
         """
-        if self._call is None or self._call(*self._arguments):
-            return None
-        raw = bytes(self._array)
-        plain = int.from_bytes(raw, "little") & _PLAIN_MASK == _PLAIN and _NO_VALUE not in raw
-        return raw if plain else None
+        enter, leave, number = turn.acquire, turn.release, session.number
+        call, arguments, array = self._call, self._arguments, self._array
+
+        def look() -> bytes | None:
+            if not enter(False):
+                return None
+            try:
+                return bytes(array) if session.number == number and call and not call(*arguments) else None
+            finally:
+                leave()
+
+        return look
+
+    def usual(self, raw: bytes) -> bool:
+        """Return whether all is there as it usually is: an energy, then two powers."""
+        return int.from_bytes(raw, "little") & _PLAIN_MASK == _PLAIN and _NO_VALUE not in raw
+
+    def last_usual(self) -> bool:
+        """Return whether what came last was as it usually is."""
+        return self.usual(bytes(self._array))
 
     def unpacked(self, raw: bytes) -> tuple[int, ...]:
-        """Return the words of what ``glance`` returned."""
+        """Return the words of what a ``looker`` saw."""
         return self._layout.unpack_from(raw)
 
     def answers(self, words: tuple[int, ...]) -> list[tuple[int, int] | None]:

@@ -17,17 +17,15 @@ else uses a GPU, its driver unloads for that moment, so that its counter starts 
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from perjoule.errors import DeviceLostError, NoMeterError
 from perjoule_exporter.clock import Clock
-from perjoule_exporter.meters import Device, ProcessUse, Reading, Status
+from perjoule_exporter.meters import Device, Glance, ProcessUse, Reading, Status
 from perjoule_exporter.meters.nvml.arrival import Arrival, await_all
-from perjoule_exporter.meters.nvml.board import COUNTER, INTEGRATED, LOST, Board, Identity
+from perjoule_exporter.meters.nvml.board import INTEGRATED, LOST, Board, Identity
 from perjoule_exporter.meters.nvml.driver import Handle, Session
-from perjoule_exporter.meters.nvml.gate import WAIT_SECONDS
 from perjoule_exporter.meters.nvml.kernel import FOLDERS, bound_gpus
 
 _LOG = logging.getLogger(__name__)
@@ -101,24 +99,12 @@ class NvmlMeter:
         """
         return self._asked(device, Board.read)
 
-    def ask(self, device: Device) -> Callable[[], Reading] | Reading:
-        """Read energy and power of one GPU, and return a reading, or what makes one without any further call.
-
-        Made forty times a second and GPU, after a sleep: each Python function that is left out saves 5 to 10 µs.
-
-        Raises:
-            DeviceLostError: it does not answer.
-        """
+    def glance(self, device: Device) -> Glance | None:
+        """Return how energy and power of one GPU are read in one call, where they can be."""
         board = self._boards.get(device.uuid)
-        if board is not None and board.session == self._session.number and board.turn.acquire(timeout=WAIT_SECONDS):
-            try:
-                if board.method == COUNTER and board.session == self._session.number:
-                    raw = board.fields.glance()
-                    if raw is not None:
-                        return partial(board.glimpsed, raw, self._clock.wall())
-            finally:
-                board.turn.release()
-        return self._asked(device, Board.read)
+        if board is None or board.session != self._session.number or not board.at_a_glance:
+            return None
+        return Glance(board.fields.looker(self._session, board.turn), board.glimpsed)
 
     def status(self, device: Device) -> Status:
         """Read limit, clocks, memory, temperature and throttling of one GPU.
