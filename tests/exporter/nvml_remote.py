@@ -80,6 +80,11 @@ class RemoteMeter:
         status: Status = self.ask("status", device)
         return status
 
+    def glanced(self, device: Device, *meanwhile: str) -> tuple[Reading, Reading | None] | None:
+        """Return a reading in full and one at a glance; see ``_Answering``."""
+        both: tuple[Reading, Reading | None] | None = self.ask("glanced", device, *meanwhile)
+        return both
+
     def processes(self, device: Device) -> tuple[ProcessUse, ...] | None:
         uses: tuple[ProcessUse, ...] | None = self.ask("processes", device)
         return uses
@@ -129,6 +134,17 @@ class _Answering:
         assert self.meter is not None
         status = self.meter.status(device)
         return replace(status, clocks_hertz=dict(status.clocks_hertz))  # what can be sent
+
+    def glanced(self, device: Device, *meanwhile: str) -> tuple[Reading, Reading | None] | None:
+        """Read in full, then at a glance, after what happens ``meanwhile``; None where that cannot be."""
+        assert self.meter is not None
+        reading, glance = self.meter.read(device), self.meter.glance(device)
+        if glance is None:
+            return None
+        if "renew" in meanwhile:
+            assert self.meter._session.renew()  # what a lost GPU brings about, at this very moment
+        seen = glance.look()
+        return reading, None if seen is None else glance.made(seen, time.time())
 
     def readings(self, device: Device, seconds: float, every: float) -> list[Reading]:
         """Read for some time."""
