@@ -95,14 +95,16 @@ class Reader(Caller):
         """Read what can be at a glance, and sleep in between, until a device has to be read in full."""
         while not self._stopped:
             now = self._clock.monotonic()
-            looks, until, end = [], float("inf"), float("inf")
+            looks, until, first, end = [], float("inf"), float("inf"), float("inf")
             for seat in self._seats.all:
                 glance = seat.glance()
                 if glance is not None:
                     looks.append((seat, *glance, seat.pending, seat.wait))
-                    until, end = min(until, now + seat.fold_seconds), min(end, seat.next_status)
+                    until, first = min(until, now + seat.fold_seconds), min(first, seat.next_read)
+                    end = min(end, seat.next_status)
                 elif not seat.stuck:
                     end = min(end, seat.next_read)
+            until = max(until, first + 2 * _TOGETHER_SECONDS)  # a reading at least, however seldom they are
             if not looks or not self._look(looks, min(until, end)) or end <= until:
                 return
             for seat, *_ in looks:
@@ -137,7 +139,7 @@ class Reader(Caller):
                 due = min(due, seat.next_read)
             if due >= until:
                 break
-            time.sleep(max(0.0, due - now))
+            time.sleep(max(0.0, min(due - now, _ASLEEP_AT_MOST_SECONDS)))
             now = monotonic()
         return not self._stopped
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from perjoule_exporter import pace
 from perjoule_exporter.meters import MICRO, Device, Glance, Reading, Status
 from perjoule_exporter.pace import Pace
 from perjoule_exporter.sampler import Sampler
@@ -22,6 +23,9 @@ from tests.exporter.running import wait_until
 
 _WATTS = 100.0
 _SEEN = struct.Struct("d")
+
+
+Start = Callable[..., Sampler]
 
 
 @dataclass
@@ -72,12 +76,12 @@ def _reading(moment: float) -> Reading:
 
 
 @pytest.fixture
-def running() -> Iterator[Callable[[GlancingMeter], Sampler]]:
+def running() -> Iterator[Start]:
     """Give a function that starts a sampler over a meter; it is closed, and the meter's gates opened, with the test."""
     started: list[tuple[Sampler, GlancingMeter]] = []
 
-    def start(meter: GlancingMeter) -> Sampler:
-        sampler = Sampler([meter], Rules(Pace(0.005), Charges))
+    def start(meter: GlancingMeter, every: float = 0.005) -> Sampler:
+        sampler = Sampler([meter], Rules(Pace(every), Charges))
         started.append((sampler, meter))
         sampler.start()
         return sampler
@@ -94,7 +98,7 @@ def _measured(view: DeviceView) -> Measured:
     return view.measured
 
 
-def test_most_readings_are_glances_and_count_as_readings(running: Callable[[GlancingMeter], Sampler]) -> None:
+def test_most_readings_are_glances_and_count_as_readings(running: Start) -> None:
     """A device at work is read in full only where its slow values are due; its joules and readings are all there."""
     meter = GlancingMeter()
     sampler = running(meter)
@@ -111,16 +115,22 @@ def test_most_readings_are_glances_and_count_as_readings(running: Callable[[Glan
     assert _measured(view).energy_time is None or _measured(view).resets == 0
 
 
-def test_a_device_at_rest_keeps_nobody_busy(running: Callable[[GlancingMeter], Sampler]) -> None:
-    """However the times of readings and slow values fall, the reader asks for glances no more often than it reads."""
-    meter = GlancingMeter(utilization=0.0)
-    running(meter)
-    wait_until(lambda: meter.calls["status 0"] > 5, "some slow values")
+@pytest.mark.parametrize("utilization", [0.0, 1.0], ids=["at rest", "at work"])
+@pytest.mark.parametrize("every", [0.005, 0.2, 0.6])
+def test_nothing_is_done_between_readings(
+    running: Start, every: float, utilization: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However the times of readings, sums and slow values fall, the reader prepares no more glances than it reads."""
+    monkeypatch.setattr(pace, "REST_SECONDS", 0.0)
+    meter = GlancingMeter(utilization=utilization)
+    running(meter, every)
+    wait_until(lambda: meter.calls["status 0"] > 3, "some slow values")
     readings = meter.calls["look 0"] + meter.calls["read 0"]
-    assert meter.calls["glance 0"] <= 2 * readings + 4
+    elapsed_at_most = 5.0
+    assert meter.calls["glance 0"] <= 2 * readings + elapsed_at_most / 0.1  # and one at each look for an end
 
 
-def test_what_turns_out_to_be_no_reading_is_none(running: Callable[[GlancingMeter], Sampler]) -> None:
+def test_what_turns_out_to_be_no_reading_is_none(running: Start) -> None:
     """Such glances publish nothing and count for nothing; the device is read in full from then on."""
     meter = GlancingMeter()
     sampler = running(meter)
@@ -135,7 +145,7 @@ def test_what_turns_out_to_be_no_reading_is_none(running: Callable[[GlancingMete
     assert _measured(view).resets == 0
 
 
-def test_a_glance_that_hangs_costs_its_own_device_only(running: Callable[[GlancingMeter], Sampler]) -> None:
+def test_a_glance_that_hangs_costs_its_own_device_only(running: Start) -> None:
     """It is withdrawn within a second, the other one stays fresh, and nothing is lost when it comes back."""
     meter = GlancingMeter()
     sampler = running(meter)
