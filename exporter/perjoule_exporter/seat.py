@@ -63,7 +63,13 @@ class Seats:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How devices are read. ``charges`` is asked at each reading, because emissions count at the time of use."""
+    """How devices are read.
+
+    Attributes:
+        pace: how often.
+        charges: asked for each reading when it is added up, so that emissions count at the time of use.
+        attended: whether somebody needs to know exactly when a device's counter moves.
+    """
 
     pace: Pace
     charges: Callable[[], Charges]
@@ -108,6 +114,9 @@ class Seat:
 
     def read(self, clock: Clock, lock: threading.Lock, rules: Callable[[], Rules], caller: "Caller") -> None:
         """Read the device once in full and decide when it is read next."""
+        if self.pending and self.pending[-1][1] is not None:  # glances before it are made readings of before it
+            with lock:
+                self.fold(rules())
         before = clock.monotonic()
         try:
             reading = caller(self, self.meter.read)

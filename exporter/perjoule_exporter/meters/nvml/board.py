@@ -136,7 +136,7 @@ class Board:
             DeviceLostError: the GPU does not answer.
         """
         words = self.fields.words()
-        self.at_a_glance = self.method == COUNTER and self.fields.last_usual()
+        self.at_a_glance = self.method == COUNTER and bool(words) and self.fields.last_usual()
         return self._reading(words, self._clock.wall())
 
     def glimpsed(self, raw: bytes, wall: float) -> Reading | None:

@@ -224,7 +224,7 @@ class Fields:
         return int.from_bytes(raw, "little") & _PLAIN_MASK == _PLAIN and _NO_VALUE not in raw
 
     def last_usual(self) -> bool:
-        """Return whether what came last was as it usually is."""
+        """Return whether what a call that worked has just brought is as it usually is."""
         return self.usual(bytes(self._array))
 
     def unpacked(self, raw: bytes) -> tuple[int, ...]:
